@@ -1,0 +1,37 @@
+# Everything runs in .venv, which `make` builds on first use.
+#   make demo    render examples/first.yaml with the embedded model and say where the film is
+#   make test    the tests;  make test-slow  the long ones as well
+#   make check   formatting, lint, types
+#   make bench   benchmarks, one JSON line each
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow check bench clean
+
+demo: .venv/ready
+	$(BIN)/lcm-video render examples/first.yaml --overwrite --sheet
+
+test: .venv/ready
+	$(BIN)/python -m pytest -q -n 2
+
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -q -n 2 -m slow
+
+check: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+bench: .venv/ready
+	$(BIN)/python bench/render.py
+
+clean:
+	rm -rf .venv out
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "lcm-video needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
