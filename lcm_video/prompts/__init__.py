@@ -1,0 +1,1 @@
+"""The prompt language: texts to tokens, tokens to encodings."""

@@ -1,0 +1,146 @@
+"""Prompts to encodings: chunks, textual inversions, the text encoder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, strategies as st
+from transformers import CLIPTextModel
+
+from lcm_video.prompts.chunks import EMPTY, LENGTH, Vocabulary, fill
+from lcm_video.prompts.text import Text, grow
+from lcm_video.prompts.tokenizer import BEGIN, END, tokenizer
+from lcm_video.types import TextEncoder
+
+GOLDEN = json.loads((Path(__file__).parent / "golden/text/embeddings.json").read_text(encoding="utf-8"))
+LONG = " ".join(f"word{i}" for i in range(100))
+
+
+@pytest.fixture(scope="module")
+def encoder(golden):
+    return CLIPTextModel.from_pretrained(golden / "models/tiny_sd15/text_encoder", dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def text(encoder):
+    return Text(Vocabulary(tokenizer()), encoder)
+
+
+def test_it_is_a_text_encoder(text):
+    assert isinstance(text, TextEncoder)
+    assert not any(weight.requires_grad for weight in text.model.parameters())
+
+
+@pytest.mark.parametrize("skip", [1, 2])
+def test_short_prompts_are_encoded_as_by_transformers(golden, encoder, skip):
+    """And the first 75 tokens of long ones, where transformers stops."""
+    arrays = np.load(golden / "text/embeddings.npz")
+    encode = Text(Vocabulary(tokenizer()), encoder, skip)
+    for case in GOLDEN:
+        ours = encode([case["prompt"]])["tokens"][0, :77]
+        theirs = torch.from_numpy(arrays[case["last" if skip == 1 else "clipskip2"]][0])
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_an_encoding_does_not_depend_on_the_prompts_beside_it(text):
+    prompts = ["a fox", LONG, "", "a hare in snow"]
+    together = text(prompts)["tokens"]
+    for prompt, beside in zip(prompts, together, strict=True):
+        alone = text([prompt])["tokens"][0]
+        assert torch.equal(beside[: len(alone)], alone), prompt
+
+
+def test_shorter_prompts_end_in_encodings_of_nothing(text):
+    short, long = text(["a fox", LONG])["tokens"]
+    chunks = len(text.vocabulary.chunks(LONG))
+    assert chunks >= 3
+    assert short.shape == long.shape == (77 * chunks, 24)
+    nothing = text([""])["tokens"][0]
+    assert torch.equal(short[77:], nothing.repeat(chunks - 1, 1))
+    assert (short[77:] != 0).any(dim=1).all()
+
+
+def test_no_prompts_at_all_are_refused_by_nobody_else(text):
+    with pytest.raises(RuntimeError):
+        text([])
+
+
+def test_skip_takes_an_earlier_layer_through_the_final_norm(encoder, text):
+    skipped = Text(text.vocabulary, encoder, 3)(["a fox"])["tokens"][0]
+    ids = torch.tensor([text.vocabulary.chunks("a fox")[0]])
+    states = encoder(ids, output_hidden_states=True).hidden_states
+    norm = getattr(encoder, "text_model", encoder).final_layer_norm
+    assert torch.equal(skipped, norm(states[1])[0])
+
+
+def test_a_chunk_is_begin_the_prompt_and_ends():
+    vocabulary = Vocabulary(tokenizer())
+    (chunk,) = vocabulary.chunks("a fox")
+    assert chunk[0] == BEGIN
+    assert [*chunk[1:3]] == tokenizer()("a fox")
+    assert {*chunk[3:]} == {END}
+    assert vocabulary.chunks("") == (EMPTY,)
+
+
+@given(st.lists(st.integers(1, LENGTH), max_size=30))
+def test_chunks_keep_every_run_whole_and_in_order(lengths):
+    runs = [(number,) * length for number, length in enumerate(lengths)]
+    chunks = list(fill(runs))
+    assert chunks
+    assert all(len(chunk) == LENGTH + 2 and chunk[0] == BEGIN and chunk[-1] == END for chunk in chunks)
+    assert [token for chunk in chunks for token in chunk if token < BEGIN] == [token for run in runs for token in run]
+    for number, length in enumerate(lengths):
+        assert [chunk.count(number) for chunk in chunks if number in chunk] == [length]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "calls"),
+    [
+        ("BadDream", 1),
+        ("baddream, BADDREAM", 2),
+        ("(baddream:1.2)", 1),
+        ("xBadDreamy", 0),
+        ("BadDream2", 0),
+        ("bad-hands-5", 1),
+        ("verybad_v1.3, ugly", 1),
+        ("verybad_v1x3", 0),
+        ("easy", 1),
+        ("EasyNegative", 1),
+    ],
+)
+def test_inversions_are_called_by_name_as_whole_words_in_any_case(prompt, calls):
+    names = {"BadDream": (50000, 50001), "bad-hands-5": (50002,), "verybad_v1.3": (50003,)}
+    names |= {"Easy": (50004,), "EasyNegative": (50005,)}
+    runs = [*Vocabulary(tokenizer(), names).runs(prompt)]
+    assert sum(run[0] >= 50000 for run in runs) == calls
+    assert not any(run == (50004,) for run in runs if prompt == "EasyNegative"), "the longest name wins"
+
+
+def test_the_text_around_an_inversion_keeps_its_ids():
+    vocabulary = Vocabulary(tokenizer(), {"BadDream": (50000, 50001)})
+    encode = tokenizer()
+    runs = [*vocabulary.runs("ugly, BadDream, low quality")]
+    assert runs == [*((i,) for i in encode("ugly,")), (50000, 50001), *((i,) for i in encode(", low quality"))]
+
+
+def test_an_inversion_that_does_not_fit_opens_the_next_chunk():
+    vocabulary = Vocabulary(tokenizer(), {"pair": (50000, 50001)})
+    first, second = vocabulary.chunks("cat " * 74 + "pair")
+    assert 50000 not in first
+    assert second[1:4] == (50000, 50001, END)
+    assert len(vocabulary.chunks("cat " * 73 + "pair")) == 1
+
+
+def test_grown_words_are_read_as_their_vectors(golden):
+    """Oracle: a vector copied from a word must encode as that word."""
+    encoder = CLIPTextModel.from_pretrained(golden / "models/tiny_sd15/text_encoder", dtype=torch.float32)
+    (fox,) = tokenizer()("fox")
+    words = encoder.get_input_embeddings().weight
+    ids = grow(encoder, torch.stack([words[fox], words[fox] * 2]))
+    assert ids == (49408, 49409)
+    text = Text(Vocabulary(tokenizer(), {"Reineke": ids[:1], "both": ids}), encoder)
+    encoded = text(["a fox", "a Reineke", "a both"])["tokens"]
+    assert torch.equal(encoded[0], encoded[1])
+    assert not torch.allclose(encoded[0, 3], encoded[2, 3])
