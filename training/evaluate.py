@@ -1,0 +1,251 @@
+"""How good the exported model is, by measures that need no training: ``python -m training.evaluate [--json FILE]``.
+
+Everything is rendered by lcm-video from the exported files, from seeds that training never saw. The last line is one
+JSON object; the keys of the ship gates come first, then every row.
+"""
+
+import json
+import time
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lcm_video.samplers import Sampling
+from training import renders
+from training.drawing import FRAMES, clips, draw
+from training.export import LCM, MOTION, NEGATIVE
+from training.loop import begin
+from training.measures import flicker, overlaps, rank_correlation, seen, way
+from training.pictures import sheet
+from training.world import COLOURS, SHAPES, SIZES, Thing, joined
+
+GUIDANCE = 4.0
+"""Classifier-free guidance of the base; the LCM-LoRA has it built in."""
+WAYS = ("left", "right", "up", "down")
+TRAVELS = (
+    (("red", "circle"), ("blue", "square"), "white"),
+    (("yellow", "star"), ("purple", "heart"), "black"),
+    (("green", "triangle"), ("orange", "circle"), "white"),
+    (("blue", "cross"), ("yellow", "star"), "black"),
+)
+"""What turns into what, before which background."""
+ENDS = 3
+"""Frames at each end of a travel that must show the shape they are asked for: most of them."""
+
+SHEETS = {"still_rows": 12, "motion_rows": FRAMES, "travel_rows": FRAMES}
+"""Columns of the contact sheet of each measurement."""
+
+Row = dict[str, Any]
+
+
+def asked(count: int, *, seed: int, moving: bool = False) -> list[Thing]:
+    """Plain things to ask for, every shape, size and way equally often."""
+    random, found = Random(f"evaluate {seed}"), []
+    for index in range(count):
+        colour, background = random.sample(list(COLOURS), 2)
+        motion = WAYS[index % 4] if moving else "still"
+        shape = SHAPES[(index // 4 if moving else index) % len(SHAPES)]
+        size = SIZES[index // len(SHAPES) % 2]
+        found.append(Thing(shape, colour, background, size, motion, seed=10**9 + seed + index))
+    return found
+
+
+def prompt(thing: Thing) -> str:
+    """A plain sentence for a thing."""
+    size = thing.size if thing.size == "large" else ""
+    motion = "" if thing.motion == "still" else f"moving {thing.motion}"
+    return f"{joined('a', size, thing.colour, thing.shape, motion)} on {joined('a', thing.background)} background"
+
+
+def scored(pictures: Tensor, wanted: Sequence[Thing]) -> Row:
+    """How often background, colour and shape are right; IoU with the wanted shape and its standard error; roughness."""
+    views = [seen(picture) for picture in pictures]
+    found = [overlaps(view) for view in views]
+    right = [max(own, key=lambda shape: own[shape]) == thing.shape for own, thing in zip(found, wanted, strict=True)]
+    iou = [own[thing.shape] for own, thing in zip(found, wanted, strict=True)]
+    pairs = list(zip(views, wanted, strict=True))
+    by_shape = {s: [ok for ok, thing in zip(right, wanted, strict=True) if thing.shape == s] for s in SHAPES}
+    rough = [roughness(picture) for picture in pictures]
+    return {
+        "n": len(wanted),
+        "background": fmean(view.background == thing.background for view, thing in pairs),
+        "colour": fmean(view.colour == thing.colour for view, thing in pairs),
+        "shape": fmean(right),
+        "iou": fmean(iou),
+        "iou_error": stdev(iou) / len(iou) ** 0.5,
+        "roughness": fmean(rough),
+        "roughness_error": stdev(rough) / len(rough) ** 0.5,
+        "by_shape": {shape: fmean(own) for shape, own in by_shape.items() if own},
+    }
+
+
+def roughness(picture: Tensor, *, band: int = 10) -> float:
+    """Mean absolute Laplacian along the picture's border, where no object is: 0 for a plain one, high for noise."""
+    inner = picture[:, 1:-1, 1:-1]
+    around = picture[:, :-2, 1:-1] + picture[:, 2:, 1:-1] + picture[:, 1:-1, :-2] + picture[:, 1:-1, 2:]
+    bent = (inner - around / 4).abs().mean(0)
+    at_border = torch.ones_like(bent)
+    at_border[band:-band, band:-band] = 0
+    return float((bent * at_border).sum() / at_border.sum())
+
+
+def still_rows(folder: Path, count: int) -> tuple[dict[str, Row], Tensor]:
+    """The rows without motion, and the pictures of the LCM-LoRA at four steps."""
+    wanted = asked(count, seed=0)
+    prompts = [prompt(thing) for thing in wanted]
+    base = renders.load(folder)
+    real = draw(wanted, torch.zeros(count))
+    rows = {"vae": scored(base.vae.decode(base.vae.encode(real)).clamp(-1, 1), wanted)}
+    for steps in (4, 8, 25):
+        for name, spacing in ((f"base{steps}", "trailing"), (f"base{steps}_leading", "leading")):
+            if steps == 4 or spacing == "trailing":
+                sampling = Sampling(sampler="ddim", steps=steps, guidance=GUIDANCE, seed=1, timesteps=spacing)
+                rows[name] = say(name, scored(renders.stills(base, prompts, sampling), wanted))
+    if (folder / LCM).exists():
+        fast = renders.load(folder, lcm=True)
+        for steps in (1, 2, 8, 4):
+            pictures = renders.stills(fast, prompts, Sampling(sampler="lcm", steps=steps, guidance=1, seed=1))
+            rows[f"lcm{steps}"] = say(f"lcm{steps}", scored(pictures, wanted))
+    if (folder / NEGATIVE).exists():
+        named = renders.load(folder, negative=True)
+        for name, text in {"negative_without": "", "negative_with": NEGATIVE.stem}.items():
+            sampling = Sampling(sampler="ddim", steps=8, guidance=2, seed=1, timesteps="trailing")
+            rows[name] = say(name, scored(renders.stills(named, prompts, sampling, negative=text), wanted))
+    return rows, pictures
+
+
+def motion_rows(folder: Path, count: int) -> tuple[dict[str, Row], Tensor]:
+    """Direction and flicker, with and without the motion module, and of real clips; and the clips with it."""
+    wanted = asked(count, seed=1, moving=True)
+    scripts, seeds = [{"0": prompt(thing)} for thing in wanted], [100 + index for index in range(count)]
+    base = renders.load(folder)
+    rows = {}
+    real = [through(base.vae, clips([thing])[0]) for thing in wanted[: min(count, 48)]]
+    rows["real_clips"] = say("real_clips", moved(real, wanted[: len(real)]))
+    shown = torch.zeros(0)
+    for name, motion in (("without_motion", False), ("with_motion", True)):
+        shown = renders.clips(renders.load(folder, lcm=True, motion=motion), scripts, seeds)
+        rows[name] = say(name, moved(list(shown), wanted))
+    return rows, filmstrips(shown[:12])
+
+
+def filmstrips(shown: Tensor) -> Tensor:
+    """The frames of clips, a clip a row, at half the size."""
+    return shown.flatten(0, 1)[..., ::2, ::2]
+
+
+def through(vae: Any, frames: Tensor) -> Tensor:
+    """Frames as the VAE shows them, so that flicker is compared of like with like."""
+    return vae.decode(vae.encode(frames)).clamp(-1, 1)
+
+
+def moved(shown: Sequence[Tensor], wanted: Sequence[Thing]) -> Row:
+    """Direction, flicker, and how well the middle frame is drawn."""
+    right = [way(clip) == thing.motion for clip, thing in zip(shown, wanted, strict=True)]
+    ways = {w: fmean(ok for ok, thing in zip(right, wanted, strict=True) if thing.motion == w) for w in WAYS}
+    middle = scored(torch.stack([clip[FRAMES // 2] for clip in shown]), wanted)
+    return {"direction": fmean(right), "by_way": ways, "flicker": fmean(map(flicker, shown))} | {
+        key: middle[key] for key in ("n", "background", "colour", "shape", "iou")
+    }
+
+
+def travel_rows(folder: Path, seeds: int) -> tuple[dict[str, Row], Tensor]:
+    """Prompts that turn into others: does the colour go all the way in order, and are the ends what they should be?"""
+    pipeline = renders.load(folder, lcm=True, motion=True)
+    rows, shown = {}, []
+    for start, end, background in TRAVELS:
+        texts = [f"a large {colour} {shape} on a {background} background" for colour, shape in (start, end)]
+        script = {"0": texts[0], "-1": texts[1]}
+        made = renders.clips(pipeline, [script] * seeds, [500 + seed for seed in range(seeds)])
+        name = f"travel {' '.join(start)} to {' '.join(end)}"
+        rows[name] = say(name, travelled(made, start, end))
+        shown.append(made[0])
+    return rows, filmstrips(torch.stack(shown))
+
+
+def travelled(made: Tensor, start: tuple[str, str], end: tuple[str, str]) -> Row:
+    """Rank correlation of colour with time, and how often the shapes at the ends are right."""
+    from_, to = (torch.tensor(COLOURS[colour]) for colour, _ in (start, end))
+    correlations, first, last = [], [], []
+    for clip in made:
+        views = [seen(frame) for frame in clip]
+        along = [float((view.rgb - from_) @ (to - from_)) for view in views]
+        correlations.append(rank_correlation(along))
+        names = [max(found, key=found.__getitem__) for found in map(overlaps, views)]
+        first.append(names[:ENDS].count(start[1]) > ENDS / 2)
+        last.append(names[-ENDS:].count(end[1]) > ENDS / 2)
+    row = {"n": len(made), "travel_colour": fmean(correlations), "first_shape": fmean(first), "last_shape": fmean(last)}
+    return row | {"flicker": fmean(map(flicker, made))}
+
+
+def say(name: str, row: Row) -> Row:
+    """``row``, printed on the way."""
+    numbers = " ".join(f"{key} {value:.3f}" for key, value in row.items() if isinstance(value, float))
+    print(f"{time.strftime('%H:%M:%S')} {name:18s} {numbers}", flush=True)
+    return row
+
+
+def summary(rows: Mapping[str, Row]) -> Row:
+    """The numbers of the ship gates, as far as there are rows for them."""
+    found: Row = {}
+    if "lcm4" in rows:
+        found |= {key: rows["lcm4"][key] for key in ("background", "colour", "shape")}
+        found["shapes_above_80"] = sum(value >= 0.8 for value in rows["lcm4"]["by_shape"].values())
+        found["lcm4_iou"] = rows["lcm4"]["iou"]
+    found |= {f"base{steps}_iou": rows[f"base{steps}"]["iou"] for steps in (4, 25) if f"base{steps}" in rows}
+    if "with_motion" in rows:
+        found["direction"] = rows["with_motion"]["direction"]
+        found["flicker_ratio"] = rows["with_motion"]["flicker"] / rows["real_clips"]["flicker"]
+        found["flicker_to_without"] = rows["with_motion"]["flicker"] / rows["without_motion"]["flicker"]
+    if travels := [row for name, row in rows.items() if name.startswith("travel")]:
+        found |= {key: fmean(row[key] for row in travels) for key in ("travel_colour", "first_shape", "last_shape")}
+    if "negative_with" in rows:
+        for key in ("roughness", "iou"):
+            found[f"negative_{key}_gain"] = rows["negative_with"][key] - rows["negative_without"][key]
+    return found
+
+
+def main() -> None:
+    """Measures the files in ``--files``, which is laid out as the repository is."""
+    parser = ArgumentParser(description="Measures the exported model.")
+    parser.add_argument("--files", type=Path, default=Path("."))
+    parser.add_argument("--count", type=int, default=96, help="pictures, and clips, in each row")
+    parser.add_argument("--seeds", type=int, default=8, help="clips of each travel")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="where to write the result, too")
+    parser.add_argument("--sheets", type=Path, help="a folder for contact sheets")
+    given = parser.parse_args()
+    jobs = [(still_rows, given.count)]
+    if (given.files / MOTION).exists() and (given.files / LCM).exists():
+        jobs += [(motion_rows, given.count), (travel_rows, given.seeds)]
+    rows: dict[str, Row] = {}
+    with ProcessPoolExecutor(given.processes, get_context("spawn"), initializer=begin) as pool:
+        running = [(measure, pool.submit(measure, given.files, count)) for measure, count in jobs]
+        for measure, job in running:
+            found, pictures = job.result()
+            rows |= found
+            if given.sheets:
+                sheet(pictures, given.sheets / f"{measure.__name__}.png", columns=SHEETS[measure.__name__])
+    result = rounded(summary(rows) | {"rows": rows})
+    if given.json:
+        given.json.write_text(json.dumps(result, indent=2), encoding="utf-8")
+    print(json.dumps(result))
+
+
+def rounded(value: Any) -> Any:
+    """``value`` with every number to four digits."""
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main()
