@@ -1,0 +1,37 @@
+"""Frames to files and back.
+
+`output` says what can be written and is all that planning needs. The rest loads PyAV or imageio when first used:
+`readiness` (will this work?), `writing` (one pass over the frames, several files), `encoders` (one entry per file
+ending), `reading`, `embedded_text` and `inspecting` (what a file holds), `contact_sheet`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lcm_video.media.output import FORMATS, Audio, Format, Output
+
+if TYPE_CHECKING:
+    from lcm_video.media.contact_sheet import picked, sheet
+    from lcm_video.media.embedded_text import about
+    from lcm_video.media.inspecting import MediaFacts, facts
+    from lcm_video.media.readiness import preflight
+    from lcm_video.media.reading import read_frames
+    from lcm_video.media.writing import write
+
+__all__ = [
+    "FORMATS", "Audio", "Format", "MediaFacts", "Output",
+    "about", "facts", "picked", "preflight", "read_frames", "sheet", "write",
+]  # fmt: skip
+
+# No module is named like a function it holds: importing it would hide the function.
+_HOMES = {
+    "about": "embedded_text", "facts": "inspecting", "MediaFacts": "inspecting", "preflight": "readiness",
+    "read_frames": "reading", "picked": "contact_sheet", "sheet": "contact_sheet", "write": "writing",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Loads the module behind a name on first use, so that `lcm-video plan` never loads PyAV."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
