@@ -1,0 +1,132 @@
+"""What a render would do, worked out without loading a weight: `lcm-video plan`."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lcm_video import timeline
+from lcm_video.course import Course, course_of
+from lcm_video.errors import StoryboardError
+from lcm_video.models import Card, card_for
+from lcm_video.models.slots import faults
+from lcm_video.samplers import Betas
+from lcm_video.storyboard import Scene, Storyboard, shots, warnings
+from lcm_video.timeline import Timeline
+from lcm_video.types import FrameNumbers
+from lcm_video.windows import plan_windows
+
+
+@dataclass(frozen=True)
+class ShotPlan:
+    """One shot: its prompts on its frames, its noise levels, and the windows of every step."""
+
+    course: Course
+    prompts: Timeline
+    negative: Timeline
+    windows: tuple[tuple[FrameNumbers, ...], ...]
+
+    @property
+    def shot(self) -> Scene:
+        """The shot that is planned."""
+        return self.course.shot
+
+    def weights(self, frame: int) -> dict[str, float]:
+        """How much of each prompt a frame shows, in the order of travel; they add up to 1."""
+        left, right, mix = self.prompts.frames[frame]
+        texts = self.prompts.prompts
+        return {texts[left]: 1 - mix, texts[right]: mix} if mix else {texts[left]: 1.0}
+
+    def calls(self) -> int:
+        """How often the UNet runs: once for a window whose frames all have guidance 1, twice for others."""
+        guided = [guidance != 1 for guidance in self.course.guidance]
+        return sum(1 + any(guided[frame] for frame in window) for step in self.windows for window in step)
+
+    def coverage(self, step: int) -> tuple[int, int]:
+        """In how many windows a frame lies, at least and at most."""
+        times = Counter(frame for window in self.windows[step] for frame in window)
+        counts = [times[frame] for frame in range(self.shot.frames)]
+        return min(counts), max(counts)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole film, shot by shot, and what its author should know before rendering it."""
+
+    board: Storyboard
+    card: Card | None
+    shots: tuple[ShotPlan, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def frames(self) -> int:
+        """The film's length in frames."""
+        return sum(planned.shot.frames for planned in self.shots)
+
+    @property
+    def seconds(self) -> float:
+        """The film's length in seconds."""
+        return float(self.frames / self.board.video.fps)
+
+
+def plan(board: Storyboard) -> Plan:
+    """The plan of a film. Raises StoryboardError where the storyboard asks for what cannot be."""
+    card = card_for(board.model.motion, folders=board.runtime.folders)
+    planned = tuple(_planned(board, shot, card) for shot in shots(board))
+    longest = max(len(window) for shot in planned for step in shot.windows for window in step)
+    if card and longest > card.max_frames:
+        message = f"windows.length: the motion module {board.model.motion} sees {card.max_frames} frames, not {longest}"
+        raise StoryboardError(message, remedy=f"set windows.length to {card.window}", field="windows.length")
+    return Plan(board, card, planned, (*warnings(board), *_of_models(board, planned)))
+
+
+def _planned(board: Storyboard, shot: Scene, card: Card | None) -> ShotPlan:
+    betas = Betas(card.betas.start, card.betas.end, card.betas.schedule) if card else Betas()
+    course = course_of(board, shot, betas)
+    size = {"fps": board.video.fps, "frames": shot.frames, "loop": course.loop}
+    windows = plan_windows(board.windows, frames=shot.frames, levels=course.levels, loop=course.loop)
+    return ShotPlan(
+        course=course,
+        prompts=timeline.plan(shot.prompts, **size),
+        negative=timeline.plan(shot.negative, **size),
+        windows=tuple(tuple(windows(level.timestep)) for level in course.levels[:-1]),
+    )
+
+
+def _of_models(board: Storyboard, planned: Sequence[ShotPlan]) -> Iterator[str]:
+    """Yields what may disappoint about the models asked for."""
+    if not board.model.motion and any(shot.shot.frames > 1 for shot in planned):
+        yield "no motion module: every frame is drawn alone, and the film will flicker (model.motion)"
+    if not board.model.checkpoint:
+        yield "no model: add `extends: embedded`, or name a checkpoint (model.checkpoint)"
+    yield from (error.message for error in faults(board.model, board.runtime.folders))
+
+
+def as_data(plan: Plan) -> dict[str, Any]:
+    """The plan for machines: plain maps, lists, numbers and texts."""
+    return {
+        "frames": plan.frames,
+        "fps": str(plan.board.video.fps),
+        "seconds": plan.seconds,
+        "width": plan.board.video.width,
+        "height": plan.board.video.height,
+        "unet_calls": sum(planned.calls() for planned in plan.shots),
+        "shots": [_shot_data(planned) for planned in plan.shots],
+        "warnings": [*plan.warnings],
+    }
+
+
+def _shot_data(planned: ShotPlan) -> dict[str, Any]:
+    shot, course = planned.shot, planned.course
+    return {
+        "name": shot.name,
+        "first_frame": shot.first,
+        "frames": shot.frames,
+        "seed": shot.sampling.seed,
+        "timesteps": [level.timestep for level in course.levels[:-1]],
+        "windows": [[list(window) for window in step] for step in planned.windows],
+        "unet_calls": planned.calls(),
+        "weights": [planned.weights(frame) for frame in range(shot.frames)],
+        "guidance": list(course.guidance),
+        "curves": {name: list(values) for name, values in course.varying.items()},
+    }
