@@ -1,0 +1,115 @@
+"""``lcm-video plan`` and ``check``: the answer before anything is loaded."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lcm_video.cli.sources import opened
+from lcm_video.errors import StoryboardError
+from lcm_video.plan import Plan, ShotPlan, as_data, plan
+from lcm_video.reader import InvalidStoryboard
+from lcm_video.storyboard import Storyboard
+from lcm_video.types import FrameNumbers
+
+ROWS = 24
+"""Longer films show this many rows; --all shows every frame."""
+
+
+def show_plan(board: Storyboard, *, as_json: bool, plot: Path | None, every_frame: bool) -> None:
+    """Prints the plan of a film, and draws its timeline to ``plot`` if given."""
+    planned = plan(board)
+    if as_json:
+        print(json.dumps(as_data(planned), ensure_ascii=False))
+    else:
+        print("\n".join(lines(planned, every_frame=every_frame)))
+    if plot:
+        from lcm_video.timeline_picture import draw
+
+        print(draw(planned).write(plot), file=sys.stderr if as_json else sys.stdout)
+
+
+def check(source: str, overrides: Sequence[str], allow_paths: Sequence[Path], *, as_json: bool) -> int:
+    """Prints what is wrong with a storyboard; returns the exit code. Without ``as_json`` mistakes are raised."""
+    problems: list[dict[str, Any]] = []
+    warnings: Sequence[str] = ()
+    try:
+        warnings = plan(opened(source, overrides, allow_paths)[0]).warnings
+    except StoryboardError as error:
+        if not as_json:
+            raise
+        problems = _as_data(error, source)
+    if as_json:
+        print(json.dumps({"problems": problems, "warnings": [*warnings]}, ensure_ascii=False))
+    else:
+        print("\n".join([*(f"warning: {text}" for text in warnings), f"{source}: no problems"]))
+    return StoryboardError.exit_code if problems else 0
+
+
+def _as_data(error: StoryboardError, source: str) -> list[dict[str, Any]]:
+    """Every problem as a map, for editors."""
+    if isinstance(error, InvalidStoryboard):
+        return [asdict(problem) for problem in error.problems]
+    return [{"file": source, "path": error.field, "message": error.message, "remedy": error.remedy}]
+
+
+def lines(planned: Plan, *, every_frame: bool = False) -> Iterator[str]:
+    """Yields the plan as text."""
+    video, output = planned.board.video, planned.board.output
+    size = f"{video.width}x{video.height}"
+    yield f"film     {planned.frames} frames, {planned.seconds:.2f} s at {float(video.fps):g} fps, {size}"
+    yield f"         to {', '.join(str(output.path_of(ending)) for ending in output.endings)}"
+    yield from _models(planned)
+    for shot in planned.shots:
+        yield from _shot(planned, shot, every_frame)
+    yield f"cost     {sum(shot.calls() for shot in planned.shots)} UNet calls"
+    for text in planned.warnings:
+        yield f"warning  {text}"
+
+
+def _models(planned: Plan) -> Iterator[str]:
+    model = planned.board.model
+    loras = [f"{name} ({lora.path})" for name, lora in model.loras.items()]
+    if model.checkpoint:
+        yield f"model    {model.checkpoint}" + (f", motion {model.motion}" if model.motion else "")
+    if loras:
+        yield f"loras    {', '.join(loras)}"
+
+
+def _shot(planned: Plan, shot: ShotPlan, every_frame: bool) -> Iterator[str]:
+    scene = shot.shot
+    last = scene.first + scene.frames - 1
+    yield ""
+    yield f"shot     {scene.name or 'whole film'}: frames {scene.first} to {last}, seed {scene.sampling.seed}"
+    width = len(str(last))
+    for frame in _rows(shot, every_frame):
+        shares = [f"{share:4.0%} {text}" for text, share in shot.weights(frame).items()]
+        seconds = float((scene.first + frame) / planned.board.video.fps)
+        yield f"  {scene.first + frame:>{width}}  {seconds:6.2f}s  {'  +  '.join(shares)}"
+    if any(guidance != 1 for guidance in shot.course.guidance):
+        low, high = min(shot.course.guidance), max(shot.course.guidance)
+        yield f"guidance {low:g}" + (f" to {high:g}" if high != low else "")
+    yield f"steps    {scene.sampling.sampler}: {' '.join(f'{level.timestep:g}' for level in shot.course.levels[:-1])}"
+    for step, windows in enumerate(shot.windows):
+        if step == 0 or windows != shot.windows[step - 1]:
+            low, high = shot.coverage(step)
+            times = f"{low}" if low == high else f"{low} to {high}"
+            yield f"windows  step {step + 1}: {_spans(windows)}   each frame in {times}"
+
+
+def _rows(shot: ShotPlan, every_frame: bool) -> list[int]:
+    """The frames to list: all of a short film; of a long one where something begins, and some between."""
+    frames = shot.shot.frames
+    if every_frame or frames <= ROWS:
+        return list(range(frames))
+    blends = shot.prompts.frames
+    turns = [i for i in range(1, frames) if blends[i][:2] != blends[i - 1][:2]]
+    spread = [round(i * (frames - 1) / (ROWS - 1)) for i in range(ROWS)]
+    return sorted({0, *turns[:ROWS], *spread})
+
+
+def _spans(windows: Sequence[FrameNumbers], most: int = 12) -> str:
+    shown = [f"{window[0]}-{window[-1]}" for window in windows[:most]]
+    return " ".join([*shown, f"and {len(windows) - most} more"] if len(windows) > most else shown)
