@@ -169,6 +169,14 @@ def test_render_writes_film_report_and_sheet(folder):
     assert str(folder) not in json.dumps(report)
 
 
+def test_the_report_of_a_folder_of_frames_replaces_no_file_of_the_users(folder):
+    (folder / "fox.json").write_text("mine")
+    assert run("render", "board.yaml", "-o", "fox.png", "--sheet").exit_code == 0
+    assert (folder / "fox.json").read_text() == "mine"
+    assert (folder / "fox.lcm.json").exists()
+    assert (folder / "fox.sheet.png").exists()
+
+
 def test_render_does_not_replace_a_film_unless_told(folder):
     (folder / "out").mkdir()
     (folder / "out" / "board.mp4").write_text("a film I love")

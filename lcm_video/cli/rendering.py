@@ -157,17 +157,22 @@ class Render:
         planned, facts = self.planned, {"seconds": {k: round(v, 3) for k, v in self.stage.seconds.items()}}
         size = f"{self.board.video.width}x{self.board.video.height}"
         told = f"{planned.frames} frames, {planned.seconds:.2f} s at {float(self.board.video.fps):g} fps, {size}"
-        report = films[0].with_name(f"{films[0].name}.json" if films[0].is_dir() else f"{films[0].stem}.lcm.json")
+        report = beside(films[0], ".lcm.json")
         write_report(report, text, films=films, facts={"frames": planned.frames, **facts})
         for film in films:
             self.stage.tell.result(path=str(film), about=told, frames=planned.frames)
         self.stage.tell.result(path=str(report), about="how it was made")
 
     def _sheet(self, film: Path, pictures: Sequence[tuple[int, Frame, str]]) -> None:
-        path = film.with_name(f"{film.stem if film.is_file() else film.name}.sheet.png")
+        path = beside(film, ".sheet.png")
         title = f"{film.name} · {self.planned.frames} frames"
         sheet(pictures, path, title=title, fps=float(self.board.video.fps))
         self.stage.tell.result(path=str(path), about="contact sheet")
+
+
+def beside(film: Path, ending: str) -> Path:
+    """The file of the film's name with another ending, beside it; a folder of frames keeps its whole name."""
+    return film.with_name((film.name if film.is_dir() else film.stem) + ending)
 
 
 @contextmanager
