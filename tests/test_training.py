@@ -60,8 +60,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(vae, "POOL", 16)
         stage("vae", out)
     stage("text", out)
-    latents.make("stills", out / "latents/stills-0.pt", count=64, seed=0, wide=0.0, out=out)
-    latents.make("clips", out / "latents/clips-0.pt", count=4, seed=0, wide=0.0, out=out)
+    latents.make("stills", out / "latents/stills-0.pt", count=64, seed=0, wide=0.0, low=0.2, out=out)
+    latents.make("clips", out / "latents/clips-0.pt", count=4, seed=0, wide=0.0, low=0.0, out=out)
     stage("unet", out)
     stage("motion", out, batch=1)
     stage("lcm", out)
@@ -157,6 +157,19 @@ def test_real_pictures_score_full_marks() -> None:
     assert (row["background"], row["colour"], row["shape"]) == (1, 1, 1)
     assert row["iou"] > 0.95
     assert row["roughness"] < 1e-4
+
+
+def test_every_scene_is_told_from_the_others() -> None:
+    wanted = evaluate.placed(evaluate.asked(24, seed=4))
+    row = evaluate.scenes(drawing.draw([replace(t, seed=t.seed + 1) for t in wanted], torch.zeros(24)), wanted)
+    assert row["scene"] == 1
+
+
+def test_a_picture_that_was_spoiled_counts_as_worse() -> None:
+    wanted = evaluate.asked(24, seed=5)
+    good, bad = (drawing.draw([replace(t, quality=q) for t in wanted], torch.zeros(24)) for q in ("good", "low"))
+    found = evaluate.gains(good, bad, wanted)
+    assert all(found[key] < -3 * found[f"{key}_error"] for key in ("roughness", "colour_error"))
 
 
 def test_noise_scores_badly() -> None:

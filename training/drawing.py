@@ -78,7 +78,13 @@ def ghost(things: Sequence[Thing], luck: Chance, time: Tensor, ago: float) -> Po
 
 
 def draw(things: Sequence[Thing], time: Tensor, *, size: int = 128) -> Tensor:
-    """Pictures (things, 3, size, size) in -1..1 of ``things`` at ``time``, one moment for each."""
+    """Pictures (things, 3, size, size) in -1..1 of ``things`` at ``time``, one moment for each; drawn on the CPU."""
+    with torch.device("cpu"):
+        return drawn(things, time.cpu(), size)
+
+
+def drawn(things: Sequence[Thing], time: Tensor, size: int) -> Tensor:
+    """What `draw` gives, on the device at hand."""
     luck = chance(things)
     kinds = [SHAPES.index(thing.shape) for thing in things]
     colour = colours([thing.colour for thing in things], luck.tint[:, 0])

@@ -9,10 +9,12 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from itertools import cycle
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -25,11 +27,17 @@ from training.export import LCM, MOTION, NEGATIVE
 from training.loop import begin
 from training.measures import flicker, overlaps, rank_correlation, seen, way
 from training.pictures import sheet
-from training.world import COLOURS, SHAPES, SIZES, Thing, joined
+from training.scores import MEASURED, Row, gains, scene_of, scored
+from training.world import COLOURS, SCENES, SHAPES, SIZES, Thing, joined
 
-GUIDANCE = 4.0
-"""Classifier-free guidance of the base; the LCM-LoRA has it built in."""
+GUIDANCE = 7.5
+"""Classifier-free guidance of the base, Stable Diffusion's usual; the LCM-LoRA has it built in, as `lcm.GUIDANCE`."""
+MILD = 4.0
+"""Guidance at which the base draws best in few steps."""
 WAYS = ("left", "right", "up", "down")
+STRANGE = ("cinematic lighting", "in the style of an old master", "35mm, bokeh, 8k", "trending, by a river in Lisbon")
+"""What people write that this model has never heard: it should change next to nothing."""
+LCM4 = Sampling(sampler="lcm", steps=4, guidance=1, seed=1)
 TRAVELS = (
     (("red", "circle"), ("blue", "square"), "white"),
     (("yellow", "star"), ("purple", "heart"), "black"),
@@ -42,8 +50,6 @@ ENDS = 3
 
 SHEETS = {"still_rows": 12, "motion_rows": FRAMES, "travel_rows": FRAMES}
 """Columns of the contact sheet of each measurement."""
-
-Row = dict[str, Any]
 
 
 def asked(count: int, *, seed: int, moving: bool = False) -> list[Thing]:
@@ -62,39 +68,13 @@ def prompt(thing: Thing) -> str:
     """A plain sentence for a thing."""
     size = thing.size if thing.size == "large" else ""
     motion = "" if thing.motion == "still" else f"moving {thing.motion}"
-    return f"{joined('a', size, thing.colour, thing.shape, motion)} on {joined('a', thing.background)} background"
-
-
-def scored(pictures: Tensor, wanted: Sequence[Thing]) -> Row:
-    """How often background, colour and shape are right; IoU with the wanted shape and its standard error; roughness."""
-    views = [seen(picture) for picture in pictures]
-    found = [overlaps(view) for view in views]
-    right = [max(own, key=lambda shape: own[shape]) == thing.shape for own, thing in zip(found, wanted, strict=True)]
-    iou = [own[thing.shape] for own, thing in zip(found, wanted, strict=True)]
-    pairs = list(zip(views, wanted, strict=True))
-    by_shape = {s: [ok for ok, thing in zip(right, wanted, strict=True) if thing.shape == s] for s in SHAPES}
-    rough = [roughness(picture) for picture in pictures]
-    return {
-        "n": len(wanted),
-        "background": fmean(view.background == thing.background for view, thing in pairs),
-        "colour": fmean(view.colour == thing.colour for view, thing in pairs),
-        "shape": fmean(right),
-        "iou": fmean(iou),
-        "iou_error": stdev(iou) / len(iou) ** 0.5,
-        "roughness": fmean(rough),
-        "roughness_error": stdev(rough) / len(rough) ** 0.5,
-        "by_shape": {shape: fmean(own) for shape, own in by_shape.items() if own},
+    behind = {
+        "plain": f" on {joined('a', thing.background)} background",
+        "stripes": f" on a {thing.background} striped background",
+        "night": ", starry night sky",
+        "ocean": ", ocean waves",
     }
-
-
-def roughness(picture: Tensor, *, band: int = 10) -> float:
-    """Mean absolute Laplacian along the picture's border, where no object is: 0 for a plain one, high for noise."""
-    inner = picture[:, 1:-1, 1:-1]
-    around = picture[:, :-2, 1:-1] + picture[:, 2:, 1:-1] + picture[:, 1:-1, :-2] + picture[:, 1:-1, 2:]
-    bent = (inner - around / 4).abs().mean(0)
-    at_border = torch.ones_like(bent)
-    at_border[band:-band, band:-band] = 0
-    return float((bent * at_border).sum() / at_border.sum())
+    return joined("a", size, thing.colour, thing.shape, motion) + behind[thing.scene]
 
 
 def still_rows(folder: Path, count: int) -> tuple[dict[str, Row], Tensor]:
@@ -104,22 +84,40 @@ def still_rows(folder: Path, count: int) -> tuple[dict[str, Row], Tensor]:
     base = renders.load(folder)
     real = draw(wanted, torch.zeros(count))
     rows = {"vae": scored(base.vae.decode(base.vae.encode(real)).clamp(-1, 1), wanted)}
-    for steps in (4, 8, 25):
-        for name, spacing in ((f"base{steps}", "trailing"), (f"base{steps}_leading", "leading")):
-            if steps == 4 or spacing == "trailing":
-                sampling = Sampling(sampler="ddim", steps=steps, guidance=GUIDANCE, seed=1, timesteps=spacing)
-                rows[name] = say(name, scored(renders.stills(base, prompts, sampling), wanted))
+    for steps, guidance in ((4, GUIDANCE), (8, GUIDANCE), (25, GUIDANCE), (4, MILD), (25, MILD)):
+        name = f"base{steps}" if guidance == GUIDANCE else f"base{steps}_mild"
+        sampling = Sampling(sampler="ddim", steps=steps, guidance=guidance, seed=1, timesteps="trailing")
+        rows[name] = say(name, scored(renders.stills(base, prompts, sampling), wanted))
     if (folder / LCM).exists():
         fast = renders.load(folder, lcm=True)
         for steps in (1, 2, 8, 4):
             pictures = renders.stills(fast, prompts, Sampling(sampler="lcm", steps=steps, guidance=1, seed=1))
             rows[f"lcm{steps}"] = say(f"lcm{steps}", scored(pictures, wanted))
+        strange = [f"{text}, {words}" for text, words in zip(prompts, cycle(STRANGE), strict=False)]
+        rows["lcm4_strange_words"] = say("lcm4_strange_words", scored(renders.stills(fast, strange, LCM4), wanted))
+        before = placed(wanted)
+        shown = renders.stills(fast, [prompt(thing) for thing in before], LCM4)
+        rows["lcm4_scenes"] = say("lcm4_scenes", scenes(shown, before))
     if (folder / NEGATIVE).exists():
         named = renders.load(folder, negative=True)
-        for name, text in {"negative_without": "", "negative_with": NEGATIVE.stem}.items():
-            sampling = Sampling(sampler="ddim", steps=8, guidance=2, seed=1, timesteps="trailing")
-            rows[name] = say(name, scored(renders.stills(named, prompts, sampling, negative=text), wanted))
+        sampling = Sampling(sampler="ddim", steps=8, guidance=2, seed=1, timesteps="trailing")
+        without, with_it = (renders.stills(named, prompts, sampling, negative=text) for text in ("", NEGATIVE.stem))
+        rows["negative_without"] = say("negative_without", scored(without, wanted))
+        rows["negative_with"] = say("negative_with", scored(with_it, wanted))
+        rows["negative_gains"] = say("negative_gains", gains(without, with_it, wanted))
     return rows, pictures
+
+
+def placed(wanted: Sequence[Thing]) -> list[Thing]:
+    """The things, one after the other before each scene that is not plain."""
+    return [replace(thing, scene=scene) for thing, scene in zip(wanted, cycle(SCENES[1:]), strict=False)]
+
+
+def scenes(pictures: Tensor, wanted: Sequence[Thing]) -> Row:
+    """How often the scene behind is the one asked for."""
+    right = [scene_of(picture, thing) == thing.scene for picture, thing in zip(pictures, wanted, strict=True)]
+    by_scene = {s: [ok for ok, thing in zip(right, wanted, strict=True) if thing.scene == s] for s in SCENES[1:]}
+    return {"n": len(wanted), "scene": fmean(right), "by_scene": {scene: fmean(own) for scene, own in by_scene.items()}}
 
 
 def motion_rows(folder: Path, count: int) -> tuple[dict[str, Row], Tensor]:
@@ -207,9 +205,8 @@ def summary(rows: Mapping[str, Row]) -> Row:
         found["flicker_to_without"] = rows["with_motion"]["flicker"] / rows["without_motion"]["flicker"]
     if travels := [row for name, row in rows.items() if name.startswith("travel")]:
         found |= {key: fmean(row[key] for row in travels) for key in ("travel_colour", "first_shape", "last_shape")}
-    if "negative_with" in rows:
-        for key in ("roughness", "iou"):
-            found[f"negative_{key}_gain"] = rows["negative_with"][key] - rows["negative_without"][key]
+    if "negative_gains" in rows:
+        found |= {f"negative_{key}_gain": rows["negative_gains"][key] for key in MEASURED}
     return found
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from training.drawing import FRAMES, clips, draw
-from training.loop import begin
+from training.loop import DEVICE, begin
 from training.parts import load_vae
 from training.world import Thing, things
 
@@ -30,12 +30,12 @@ def encoded(vae, pictures: Tensor) -> Tensor:
     return (mean.float() * vae.config["scaling_factor"]).half()
 
 
-def make(kind: str, path: Path, *, count: int, seed: int, wide: float, out: Path) -> None:
+def make(kind: str, path: Path, *, count: int, seed: int, wide: float, low: float, out: Path) -> None:
     """Writes ``count`` examples to ``path``; those of a kind and seed are always the same."""
     vae, random = load_vae(out).to(memory_format=torch.channels_last), Random(f"{kind} {seed}")
     latents, shown = [], []
     while len(shown) < count:
-        batch = things(64 if kind == "stills" else 4, random, wide=wide, low=0.08 if kind == "stills" else 0.0)
+        batch = things(64 if kind == "stills" else 4, random, wide=wide, low=low)
         if kind == "stills":
             time = torch.tensor([random.random() * (FRAMES - 1) for _ in batch])
             latents.append(encoded(vae, draw(batch, time)))
@@ -49,7 +49,10 @@ def make(kind: str, path: Path, *, count: int, seed: int, wide: float, out: Path
 
 def examples(out: Path, kind: str) -> Examples:
     """All examples of a kind that were made."""
-    files = [torch.load(path, weights_only=True) for path in sorted((out / "latents").glob(f"{kind}-*.pt"))]
+    files = [
+        torch.load(path, weights_only=True, map_location=DEVICE)
+        for path in sorted((out / "latents").glob(f"{kind}-*.pt"))
+    ]
     return Examples(
         torch.cat([file["latents"] for file in files]), [Thing(**thing) for file in files for thing in file["things"]]
     )
@@ -62,12 +65,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("training/out"))
     parser.add_argument("--count", type=int, default=6400)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--wide", type=float, default=0.0)
+    parser.add_argument("--wide", type=float, default=0.35, help="share before a scene: night, ocean, stripes")
+    parser.add_argument("--low", type=float, help="share drawn badly; of clips, none")
     given = parser.parse_args()
     begin()
+    low = given.low if given.low is not None else {"stills": 0.15, "clips": 0.0}[given.kind]
     path = given.out / "latents" / f"{given.kind}-{given.seed}.pt"
     if not path.exists():
-        make(given.kind, path, count=given.count, seed=given.seed, wide=given.wide, out=given.out)
+        make(given.kind, path, count=given.count, seed=given.seed, wide=given.wide, low=low, out=given.out)
 
 
 if __name__ == "__main__":

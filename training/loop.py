@@ -21,6 +21,8 @@ from torch import Tensor, nn
 SAVE_EVERY = 45.0
 """Seconds between two states on disk."""
 RANK, PROCESSES = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+DEVICE = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu")
+"""Where stages compute. Chance is drawn on the CPU everywhere, so that a GPU sees the same examples and noise."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,23 @@ class Draw:
 
     def normal_like(self, like: Tensor) -> Tensor:
         """Unit Gaussian noise of the shape of ``like``."""
-        return torch.randn(like.shape, generator=self.noise)
+        return torch.randn(like.shape, generator=self.noise, device="cpu").to(like.device)
 
     def integers(self, low: int, high: int, count: int) -> Tensor:
         """``count`` whole numbers from ``low`` up to, without, ``high``."""
-        return torch.randint(low, high, (count,), generator=self.noise)
+        return torch.randint(low, high, (count,), generator=self.noise, device="cpu").to(DEVICE)
+
+    def uniform(self, count: int) -> Tensor:
+        """``count`` numbers from 0 to 1."""
+        return torch.rand(count, generator=self.noise, device="cpu").to(DEVICE)
 
     def timesteps(self, count: int, *, power: float = 1.0) -> Tensor:
         """``count`` timesteps, one from each of ``count`` equal shares of 0..999, so that a batch has all levels alike.
 
         A ``power`` below 1 draws more of the noisy ones.
         """
-        shares = (torch.randperm(count, generator=self.noise) + torch.rand(count, generator=self.noise)) / count
+        order = torch.randperm(count, generator=self.noise, device="cpu").to(DEVICE)
+        shares = (order + self.uniform(count)) / count
         return (shares**power * 1000).long().clamp(max=999)
 
 
@@ -140,7 +147,7 @@ def resumed(path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.op
                 dist.broadcast(weight.data, 0)
         average = {key: weight.detach().clone() for key, weight in weights.items()}
         return {"step": 0, "seconds": 0.0, "average": average}
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location=DEVICE)
     put(weights, state["weights"])
     optimizer.load_state_dict(state["optimizer"])
     return state
@@ -190,6 +197,7 @@ def options(about: str, **defaults: Any) -> tuple[Plan, Namespace]:
     given = parser.parse_args()
     fields = {name: getattr(given, name) for name in ("out", "steps", "minutes", "rate", "keep", "batch", "seed")}
     begin()
+    torch.set_default_device(DEVICE)
     return Plan(**fields), given
 
 

@@ -22,9 +22,9 @@ class Seen(NamedTuple):
     """What a picture shows.
 
     background, colour: the nearest colours of the palette; no colour if there is no object.
+    behind, rgb: what colours they are, 0 to 1.
     x, y, area: the object's centre and size, in picture widths.
     mask: where it is.
-    rgb: its colour, 0 to 1.
     """
 
     background: str
@@ -34,6 +34,7 @@ class Seen(NamedTuple):
     area: float
     mask: Tensor
     rgb: Tensor
+    behind: Tensor
 
 
 def nearest(rgb: Tensor) -> str:
@@ -49,7 +50,7 @@ def seen(picture: Tensor) -> Seen:
     behind = torch.cat([part.flatten(1) for part in border], 1).median(1).values
     difference = (pixels - behind.view(3, 1, 1)).norm(dim=0)
     if difference.max() < FAINT:
-        return Seen(nearest(behind), "", 0.5, 0.5, 0.0, torch.zeros(size, size), behind)
+        return Seen(nearest(behind), "", 0.5, 0.5, 0.0, torch.zeros(size, size), behind, behind)
     core = difference > 0.7 * difference.flatten().kthvalue(int(0.995 * difference.numel())).values
     rgb = pixels[:, core].median(1).values
     nearer = (pixels - rgb.view(3, 1, 1)).norm(dim=0) < difference
@@ -57,7 +58,7 @@ def seen(picture: Tensor) -> Seen:
     across, down = grid(size)
     count = mask.sum().clamp(min=1)
     x, y = float((mask * across[0]).sum() / count), float((mask * down[0]).sum() / count)
-    return Seen(nearest(behind), nearest(rgb), x, y, float(mask.mean()), mask, rgb)
+    return Seen(nearest(behind), nearest(rgb), x, y, float(mask.mean()), mask, rgb, behind)
 
 
 @lru_cache(maxsize=64)

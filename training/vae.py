@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from training.drawing import FRAMES, draw
-from training.loop import Draw, options, train
+from training.loop import DEVICE, Draw, options, train
 from training.parts import load_vae, new_vae, save
 from training.world import things
 
@@ -40,7 +40,9 @@ def main() -> None:
         # A stage that is measured in minutes goes by steps here, too: about 4 are done in a second.
         share = done + (1 - done) * min(draw_.step / (plan.steps or plan.minutes * 240), 1.0)
         side, count = next((side, count) for end, side, count in CROPS if share <= end)
-        crops = torch.stack([crop(draw_.random.choice(pool), side, draw_) for _ in range(min(count, plan.batch))])
+        crops = torch.stack([crop(draw_.random.choice(pool), side, draw_) for _ in range(min(count, plan.batch))]).to(
+            DEVICE
+        )
         posterior = vae.encode(crops).latent_dist
         latents = posterior.mean + posterior.std * draw_.normal_like(posterior.mean)
         total = drawn(vae.decode(latents).sample, crops) + 1e-3 * posterior.kl().mean() / latents[0].numel()
@@ -90,7 +92,7 @@ def deviation(out: Path) -> float:
 def fresh() -> Tensor:
     """64 pictures that training has not seen."""
     shown = things(64, Random("fresh"), low=0.0)
-    return draw(shown, torch.full((64,), 7.0))
+    return draw(shown, torch.full((64,), 7.0)).to(DEVICE)
 
 
 if __name__ == "__main__":

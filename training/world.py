@@ -45,6 +45,9 @@ WORDS: Mapping[str, Sequence[str]] = {
     "low": ("low quality", "worst quality", "blurry", "noisy", "low quality, blurry, noisy", "worst quality, grainy"),
 }
 """Ways to say each thing; an empty one leaves it unsaid, for what is ordinary."""
+UNSAID = {"background": 0.05, "colour": 0.03, "low": 0.35}
+"""How often captions leave out what is not ordinary. As on the web, bad pictures seldom say that they are: so a model
+that is told nothing draws some, and a negative prompt has something to lead away from."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ ATTRIBUTES: Mapping[str, Sequence[str]] = {
 """The values of every attribute of a `Thing`."""
 
 
-def things(count: int, random: Random, *, wide: float = 0.0, low: float = 0.08) -> list[Thing]:
+def things(count: int, random: Random, *, wide: float = 0.0, low: float = 0.0) -> list[Thing]:
     """Random things; ``wide`` is the share with a scene instead of a plain background, ``low`` the badly drawn."""
     found = []
     for _ in range(count):
@@ -94,12 +97,14 @@ def things(count: int, random: Random, *, wide: float = 0.0, low: float = 0.08) 
 
 
 def caption(thing: Thing, random: Random, *, complete: bool = False) -> str:
-    """One way to say what ``thing`` is; unless ``complete``, now and then the background or the colour is left out."""
+    """One way to say what ``thing`` is; unless ``complete``, now and then something is left out."""
     said = {name: random.choice(WORDS[value]) for name, value in _spoken(thing).items()}
     colour, behind = thing.colour, _behind(thing, random)
     if not complete:
-        behind = "" if random.random() < 0.05 else behind
-        colour = "" if random.random() < 0.03 else colour
+        behind = "" if random.random() < UNSAID["background"] else behind
+        colour = "" if random.random() < UNSAID["colour"] else colour
+        if thing.quality == "low" and random.random() < UNSAID["low"]:
+            said["quality"] = ""
     article = random.choice(("a", "a", "a", "one", "the", ""))
     order = random.random()
     if order < 0.7:
