@@ -1,6 +1,7 @@
 """Tiny models with the real architectures. Shapes are checked on every call (pyproject: --jaxtyping-packages)."""
 
 import os
+import socket
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -11,6 +12,36 @@ import torch
 
 # One thread a process: pytest-xdist runs several, and more threads than cores slow tiny tensors down tenfold.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def offline(request, monkeypatch):
+    """Lets no test reach the network: lcm-video needs none. Marked ``network``, a test may talk to this machine."""
+    allowed = {"127.0.0.1", "::1", "localhost"} if request.node.get_closest_marker("network") else set()
+
+    def connect(self, address, *rest):
+        if self.family != socket.AF_UNIX and address[0] not in allowed:
+            pytest.fail(f"a socket was opened, to {address}")
+        return original(self, address, *rest)
+
+    def resolve(host, *rest, **named):
+        if host not in allowed:
+            pytest.fail(f"the name {host} was looked up")
+        return lookup(host, *rest, **named)
+
+    original, lookup = socket.socket.connect, socket.getaddrinfo
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_folders(tmp_path_factory):
+    """Keeps the user's settings and cache out of the tests, and the tests out of theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        patch.delenv("LCM_VIDEO_MODELS", raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +102,18 @@ def embedded_parts():
     from lcm_video.models import Lora, Model, load
 
     return load(Model(checkpoint="embedded", motion="embedded", loras={"lcm": Lora("embedded_lcm_lora")}))
+
+
+@pytest.fixture(scope="session")
+def model_files(tmp_path_factory):
+    """Writes synthetic copies of people's model files: ``model_files("loras/dora*")`` is the folder with them.
+
+    Each is written once a session; see tests/model_files.
+    """
+    from model_files import make
+
+    folder = tmp_path_factory.mktemp("model_files")
+    return lambda *names: make(folder, only=names)
 
 
 def pytest_addoption(parser):

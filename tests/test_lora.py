@@ -86,6 +86,46 @@ def test_strength_varies_by_frame(unet):
     assert not torch.allclose(mixed[2], merged[2], atol=1e-3)
 
 
+def in_motion(unet, name="down_blocks_0_motion_modules_0_transformer_blocks_0_attn1_to_v"):
+    """A LoRA of one temporal layer."""
+    layer = unet.down_blocks[0].attentions[0].temporal.transformer_blocks[0].attn1.to_v
+    return lora.read(low_rank(layer, name=name))["unet"]
+
+
+@pytest.mark.parametrize("clips", [1, 2])
+def test_the_strength_of_a_motion_lora_varies_by_frame(unet, motion_module, clips):
+    """In a temporal layer frames lie along the second axis, and pixels of all clips along the first."""
+    motion.inject(unet, motion_module)
+    layer = unet.down_blocks[0].attentions[0].temporal.transformer_blocks[0].attn1.to_v
+    changes, strength = in_motion(unet), torch.rand(clips * 3)
+    x = torch.randn(clips * 20, 3, 32)
+    with torch.no_grad():
+        plain = layer(x)
+        detach = beside.attach(unet, changes, name="zoom")
+        with calling(Call(3, strengths={"zoom": strength})):
+            varied = layer(x)
+        detach()
+        lora.merge(unet, changes)
+        added = layer(x) - plain
+    for clip in range(clips):
+        for frame in range(3):
+            rows = slice(clip * 20, (clip + 1) * 20)
+            expected = plain[rows, frame] + strength[clip * 3 + frame] * added[rows, frame]
+            torch.testing.assert_close(varied[rows, frame], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_merging_after_injection_equals_merging_before(unet, motion_module):
+    name = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+    tensors = low_rank(unet.get_submodule(name), name=name.replace(".", "_"))
+    layer, before = unet.get_submodule(name), unet.get_submodule(name).weight
+    lora.merge(unet, lora.read(tensors)["unet"])
+    merged, layer.weight = layer.weight, before
+    motion.inject(unet, motion_module, shared_norm=True)
+    assert lora.merge(unet, lora.read(tensors)["unet"]) == 1
+    assert torch.equal(layer.weight, merged)
+    assert not torch.equal(layer.weight, before)
+
+
 def test_a_lora_beside_survives_injection(unet, motion_module):
     """Motion modules wrap the layers that a LoRA acts on; attached before, it keeps acting."""
     name = "up_blocks.1.attentions.0.proj_in"
@@ -150,7 +190,7 @@ def test_text_encoder_layers_are_found_with_or_without_text_model(golden, prefix
 
 def test_merging_in_half_precision_rounds_once():
     layer = nn.Linear(6, 5).half()
-    exact = layer.weight.float() + lora.read(low_rank(nn.Linear(6, 5)))["unet"]["proj"].delta(0.3)
+    exact = layer.weight.float() + 0.3 * lora.read(low_rank(nn.Linear(6, 5)))["unet"]["proj"].delta(layer.weight)
     model = nn.ModuleDict({"proj": layer})
     lora.merge(model, lora.read(low_rank(nn.Linear(6, 5)))["unet"], scale=0.3)
     assert torch.equal(model["proj"].weight, exact.half())
@@ -176,12 +216,16 @@ UP = torch.zeros(5, 1)
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        (kohya(elsewhere__lora_down=torch.zeros(1, 6), elsewhere__lora_up=UP), "1 of its 1 modules .* first elsewhere"),
+        (
+            kohya(elsewhere__lora_down=torch.zeros(1, 6), elsewhere__lora_up=UP),
+            "1 of its 1 modules .*, first elsewhere",
+        ),
         (kohya(proj__lora_down=torch.zeros(1, 7), proj__lora_up=UP), r"is \(5, 6\) in .* the LoRA changes \(5, 7\)"),
         (kohya(proj__lora_down=torch.zeros(1, 6)), "proj has no up weight"),
         (kohya(proj__lora_down=torch.full((1, 6), torch.nan), proj__lora_up=UP), "proj holds NaN"),
-        (kohya(proj__hada_w1_a=UP), "it is a LoHa"),
-        (kohya(proj__dora_scale=UP), "it is a DoRA"),
+        ({"lora_unet_proj.hada_w1_a": UP}, "proj has no w1_b weight"),
+        ({"lora_unet_proj.dora_scale": UP}, "proj has no factors, not one change"),
+        ({"lora_unet_proj.alpha": torch.tensor(1.0)}, "proj has no factors, not one change"),
         ({"proj.down": UP}, "1 of its 1 weights have unknown names, first proj.down"),
     ],
 )

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ from safetensors.torch import save_file
 
 from lcm_video.errors import CheckpointError
 from lcm_video.models import Model, Runtime, Schedule, card_for, load
-from lcm_video.models.cards import cards, recognise
+from lcm_video.models.cards import as_configured, cards, located, recognise
 
 
 def shapes(*, blocks=4, middle=False, frames=32, spelling="motion_modules", ending="pos_encoder.pe"):
@@ -38,6 +39,68 @@ def test_a_module_is_recognised_by_its_structure(name):
     assert recognise(trained, {}) == cards()[name]
 
 
+NAMED = {
+    "mm_sd_v15.ckpt": ("animatediff-v1", KNOWN["animatediff-v1"]),
+    "mm_sd_v14.ckpt": ("animatediff-v1-sd14", KNOWN["animatediff-v1"]),
+    "temporaldiff-v1-animatediff.ckpt": ("temporaldiff", KNOWN["animatediff-v1"]),
+    "mm_sd15_v3.fp16.safetensors": ("animatediff-v3", KNOWN["animatediff-v3"]),
+    "lt_long_mm_32_frames.ckpt": ("longanimatediff-32", KNOWN["animatediff-v3"]),
+    "anything.ckpt": ("longanimatediff-64", shapes(frames=64)),
+    "AnimateDiff_Lightning_8step_ComfyUI.safetensors": ("animatediff-lightning", KNOWN["animatediff-v2"]),
+    "animatediff_lightning_1step_diffusers.safetensors": ("animatediff-lightning", KNOWN["animatediff-v2"]),
+    "v3_sd15_mm.ckpt": ("animatediff-v1", KNOWN["animatediff-v1"]),
+    "sd15_t2v_beta.ckpt": ("animatelcm", KNOWN["animatelcm"]),
+    "mm_sd_v15_v2.ckpt": ("animatelcm", KNOWN["animatelcm"]),
+    "hsxl_temporal_layers.safetensors": ("hotshot-xl", KNOWN["hotshot-xl"]),
+}
+
+
+@pytest.mark.parametrize("file", NAMED)
+def test_among_modules_of_one_structure_the_files_name_decides(file):
+    """And only among them: the last but two lie about what they are."""
+    card, structure = NAMED[file]
+    assert recognise(structure, {}, file=file).name == card
+
+
+@pytest.mark.parametrize("name", cards())
+def test_every_card_is_complete_and_finds_its_own_structure(name):
+    card = cards()[name]
+    assert card.about.endswith(".")
+    assert card.source
+    assert card.licence
+    assert card.window <= card.max_frames
+    if name != "embedded":
+        found = shapes(blocks={"sd15": 4, "sdxl": 3}[card.family], middle=card.middle, frames=card.positions)
+        for file in (card.file, *card.aliases):
+            assert recognise(found, {}, file=file).name == name, file
+
+
+def test_a_card_finds_its_file_under_any_of_its_names(tmp_path, golden):
+    v2 = golden / "original_animatediff/motion/mm_v2_original_keys.safetensors"
+    (tmp_path / "animatediff_lightning_8step_diffusers.safetensors").write_bytes(v2.read_bytes())
+    path, card = located("animatediff-lightning", folders=[str(tmp_path)])
+    assert (path.name, card.name) == ("animatediff_lightning_8step_diffusers.safetensors", "animatediff-lightning")
+    with pytest.raises(
+        CheckpointError, match=r"'temporaldiff' was not found: none of temporaldiff-v1.*is there"
+    ) as caught:
+        located("temporaldiff", folders=[str(tmp_path)])
+    assert "huggingface.co/CiaraRowles/TemporalDiff" in caught.value.remedy
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_folder_of_diffusers_is_found_by_its_name_and_tells_its_heads(tmp_path, motion_adapter, half):
+    folder = tmp_path / "my-adapter"
+    motion_adapter.save_pretrained(folder, variant="fp16" if half else None)
+    config = json.loads((folder / "config.json").read_text()) | {"motion_num_attention_heads": 4}
+    (folder / "config.json").write_text(json.dumps(config))
+    path, _ = located("my-adapter", folders=[str(tmp_path)])
+    assert path.parent == located(str(folder))[0].parent == folder
+    assert as_configured(cards()["animatediff-v2"], path).heads == 4
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(CheckpointError, match=r"my-adapter/config\.json does not describe a motion adapter"):
+        as_configured(cards()["animatediff-v2"], path)
+
+
 def test_a_longer_module_of_a_known_structure_may_be_used_in_full():
     assert recognise(shapes(frames=64), {}).max_frames == 64
     assert recognise(shapes(middle=True, frames=16), {}).max_frames == 16
@@ -59,6 +122,11 @@ def test_the_shipped_cards_say_what_the_modules_were_trained_with():
         "animatediff-v3": (linear, "frame", False, 32, "sd15", 8),
         "animatediff-sdxl-beta": (Schedule(0.00085, 0.02, "scaled_linear"), "frame", False, 32, "sdxl", 8),
         "hotshot-xl": (scaled, "frame", True, 24, "sdxl", 8),
+        "animatediff-v1-sd14": (linear, "frame", True, 24, "sd15", 8),
+        "animatediff-lightning": (linear, "frame", False, 32, "sd15", 8),
+        "temporaldiff": (linear, "frame", True, 24, "sd15", 8),
+        "longanimatediff-32": (linear, "frame", False, 32, "sd15", 8),
+        "longanimatediff-64": (linear, "frame", False, 64, "sd15", 8),
         "animatelcm": (scaled, "frame", False, 64, "sd15", 8),
     }
 

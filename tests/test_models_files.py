@@ -87,7 +87,7 @@ def test_a_pickle_is_never_executed(tmp_path):
 def test_a_torch_file_under_a_safetensors_name_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     torch.save(WEIGHTS, path)
-    with pytest.raises(CheckpointError, match=r"PyTorch file under a .safetensors name[\s\S]*rename it to .ckpt"):
+    with pytest.raises(CheckpointError, match=r"PyTorch file .* under a .safetensors name[\s\S]*rename it to .ckpt"):
         read(path)
 
 
@@ -152,9 +152,9 @@ def test_a_broken_file_is_named_and_told_what_it_is(tmp_path, good, message):
         (["unet.down_blocks.0.x.lora_A.weight", "y"], "LoRA"),
         (["emb_params", "other"], "textual inversion"),
         (["string_to_token", "string_to_param", "name"], "textual inversion"),
-        (["clip_l", "clip_g"], "textual inversion"),
+        (["clip_l", "clip_g"], "SDXL textual inversion"),
         (["<cat-toy>"], "textual inversion"),
-        (["down_blocks.0.resnets.0.conv1.weight", "conv_in.weight"], "diffusers UNet"),
+        (["down_blocks.0.resnets.0.conv1.weight", "conv_in.weight"], "UNet"),
         (["layer1.weight", "layer2.weight"], "file of an unknown kind"),
     ],
 )
@@ -179,7 +179,7 @@ def test_a_files_kind_is_told_from_its_names(keys, expected):
         (
             "SD 1.5 checkpoint",
             ["model.diffusion_model.x", "conditioner.embedders.1.y"],
-            "an SDXL checkpoint, .*\n.*not supported yet",
+            "an SDXL checkpoint, .*\n.*use one made for SD 1.5",
         ),
         ("VAE", ["a", "b"], "f is a file of an unknown kind, not a VAE\n  → give a VAE"),
     ],
@@ -230,3 +230,62 @@ def test_the_hash_is_that_of_the_content_even_after_it_changed(good):
     assert sha256(good) == hashlib.sha256(good.read_bytes()).hexdigest()
     good.write_bytes(b"another")
     assert sha256(good) == hashlib.sha256(b"another").hexdigest()
+
+
+def lora_for(width, place="down_blocks_0_attentions_0"):
+    name = f"lora_unet_{place}_transformer_blocks_0_attn2_to_k"
+    return {f"{name}.lora_down.weight": (4, width), f"{name}.lora_up.weight": (320, 4)}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "expected"),
+    [
+        (lora_for(768), "LoRA"),
+        (lora_for(1024), "SD 2 LoRA"),
+        (lora_for(2048, "down_blocks_1_attentions_0"), "SDXL LoRA"),
+        (lora_for(32, "up_blocks_0_attentions_0"), "SDXL LoRA"),
+        ({"lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": (4, 64)}, "SDXL LoRA"),
+        ({"transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight": (4, 64)}, "FLUX LoRA"),
+        ({"model.diffusion_model.input_blocks.0.0.weight": (320, 9, 3, 3)}, "inpainting checkpoint"),
+        ({"model.diffusion_model.input_blocks.0.0.weight": (320, 8, 3, 3)}, "pix2pix checkpoint"),
+        ({"model.diffusion_model.double_blocks.0.x": (1,)}, "FLUX checkpoint"),
+        ({"model.diffusion_model.joint_blocks.0.x": (1,)}, "SD 3 checkpoint"),
+        ({"model.diffusion_model.x": (1,), "conditioner.embedders.0.model.y": (1,)}, "SDXL refiner"),
+        ({"emb_params": (4, 1024)}, "SD 2 textual inversion"),
+        ({"<a>": (768,), "<b>": (768,)}, "textual inversion"),
+        ({f"down_blocks.{n}.motion_modules.0.temporal_transformer.norm.weight": (8,) for n in range(3)},
+         "SDXL motion module"),
+        ({"0.weight": (4, 3, 3, 3), "2.conv.0.bias": (4,)}, "TAESD"),
+        ({"text_model.final_layer_norm.bias": (768,), "text_model.x": (1,)}, "text encoder"),
+    ],
+)  # fmt: skip
+def test_shapes_tell_families_apart(tensors, expected):
+    assert kind(tensors) == expected
+    assert kind({name: torch.empty(shape, device="meta") for name, shape in tensors.items()}) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "tensors", "message", "remedy"),
+    [
+        ("LoRA", lora_for(2048, "up_blocks_0_attentions_0"), "an SDXL LoRA, not an SD 1.5 LoRA", "made for SD 1.5"),
+        ("LoRA", lora_for(1024), "an SD 2 LoRA, not an SD 1.5 LoRA", "SD 2 is not supported"),
+        (("SDXL LoRA",), lora_for(768), "an SD 1.5 LoRA, not an SDXL LoRA", "made for SDXL"),
+        (("SD 1.5 checkpoint", "SDXL checkpoint"), {"emb_params": (1, 768)},
+         "a textual inversion, not a checkpoint", "model.embeddings"),
+        ("LoRA", {"control_model.x": (1,)}, "a ControlNet, not a LoRA", "ControlNets are not supported yet"),
+    ],
+)  # fmt: skip
+def test_files_of_another_family_are_told_both(wanted, tensors, message, remedy):
+    with pytest.raises(CheckpointError) as caught:
+        expect(wanted, tensors, name="f")
+    assert f"f is {message}" in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize("length", [60, 60 + 256, 0x3C00])
+def test_a_header_whose_length_looks_like_html_is_no_web_page(tmp_path, length):
+    path = tmp_path / "x.safetensors"
+    text = b'{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}'
+    path.write_bytes(struct.pack("<Q", length) + text.ljust(length) + b"\0" * 4)
+    assert sniff(path) == "safetensors"
+    assert header(path).shapes == {"a": ()}

@@ -9,10 +9,14 @@ from pydantic.dataclasses import dataclass
 from lcm_video.models.cards import Card, Schedule, card_for
 from lcm_video.models.folders import find
 from lcm_video.models.parts import ModelFile, Parts
-from lcm_video.timeline import Curve, within
+from lcm_video.models.size import Size
+from lcm_video.timeline import Curve, Moment, within
 from lcm_video.types import STRICT
 
-__all__ = ["Card", "Lora", "Model", "ModelFile", "Parts", "Runtime", "Schedule", "card_for", "find", "load"]
+__all__ = [
+    "Card", "Lora", "Model", "ModelFile", "Parts", "Runtime", "Schedule", "Size", "card_for", "find",
+    "load",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -21,23 +25,34 @@ class Lora:
 
     path: a file, or its name in a model folder.
     scale: 1 applies it as it was trained, 0 not at all; may vary over time.
+    steps: what the scale is multiplied by at steps of sampling, in straight lines between: ``{0: 0.2, 75%: 1}``.
+    called: whether prompts say when it acts, by ``<lora:name:1>``; so it is with every LoRA that a prompt calls.
     """
 
     path: str
     scale: Annotated[Curve, within(-10, 10)] = 1.0
+    steps: dict[Moment, Annotated[float, Field(ge=-10, le=10)]] = Field(default_factory=dict)
+    called: bool = False
+
+    @property
+    def varies(self) -> bool:
+        """Whether its strength changes over frames or steps, so that it cannot be merged into the weights."""
+        return self.called or bool(self.steps) or not isinstance(self.scale, float)
 
 
 @dataclass(frozen=True, config=STRICT)
 class Model:
     """Which weights draw the film. Every file is a path, or a name in a model folder with or without its ending.
 
-    checkpoint: the image model, in one file.
-    vae: a VAE to use in place of the checkpoint's own.
+    checkpoint: the image model, SD 1.5 or SDXL, in one file or in a folder as diffusers saves it.
+    vae: a VAE to use in place of the checkpoint's own; ``taesd_decoder`` (with taesd_encoder beside it) is fast.
     motion: a card in motion_modules/, or a motion module's file; without one every frame is drawn alone.
     motion_scale: how strongly frames hold together, 1 as trained; may vary over time.
     loras: LoRAs by a name of your own; ``lcm: file`` is short for ``lcm: {path: file}``.
     embeddings: textual inversions; a prompt calls one by its file's name.
-    clip_skip: which text layer counting from the last is used; 1 is the last.
+    clip_skip: which text layer counting from the last is used; 1 is the last. Left out, 1 in SD 1.5 and 2 in SDXL.
+    emphasis: whose reading of brackets and weights prompts have: that of AUTOMATIC1111's web UI, or ComfyUI's.
+    size: what SDXL is told of the picture's size and cropping; in SD 1.5 there is no such thing.
     tokenizer: a CLIP vocabulary (bpe_simple_vocab_16e6.txt.gz, or a folder with vocab.json and merges.txt).
     """
 
@@ -49,7 +64,9 @@ class Model:
         default_factory=dict
     )
     embeddings: tuple[str, ...] = ()
-    clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
+    clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
+    emphasis: Literal["a1111", "comfy"] = "a1111"
+    size: Size = Size()
     tokenizer: str = ""
 
 

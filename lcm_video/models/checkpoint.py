@@ -1,27 +1,23 @@
-"""A single-file checkpoint (LDM layout, as SD 1.5 files are written) to UNet, VAE and text encoder.
+"""Single-file checkpoints (LDM layout, as SD 1.5 and SDXL files are written): whose weights are whose.
 
-Models are built without memory (on the meta device) and given the file's own tensors, so that a file in the wanted
-precision is never copied. Which architecture it is, is told by the shapes of its weights.
+Which architecture a file has is told by the shapes of its weights, never by its name.
 """
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
-import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel
+from torch import Tensor
 
 from lcm_video.errors import CheckpointError
-from lcm_video.models.names import unet_name, vae_name
-from lcm_video.resources import shipped
-
-M = TypeVar("M", bound=nn.Module)
+from lcm_video.models.architecture import Architecture, Family, architectures
+from lcm_video.models.names import open_clip_name, unet_name, vae_name
 
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
+SDXL_TEXT, SDXL_TEXT_2 = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
+
+ATTENDED = "attentions.0.transformer_blocks.0.attn2.to_k.weight"
+"""The weight of a UNet that takes in the text."""
 
 
 class Split(NamedTuple):
@@ -30,34 +26,52 @@ class Split(NamedTuple):
     unet: dict[str, Tensor]
     vae: dict[str, Tensor]
     text: dict[str, Tensor]
+    text_2: dict[str, Tensor]
 
-
-class Config(NamedTuple):
-    """How an architecture's three parts are built: a folder of configs/."""
-
-    name: str
-    unet: dict[str, Any]
-    vae: dict[str, Any]
-    text: dict[str, Any]
+    @property
+    def family(self) -> Family:
+        """SDXL's UNet embeds the picture's size."""
+        return "sdxl" if "add_embedding.linear_1.weight" in self.unet else "sd15"
 
 
 def split(tensors: Mapping[str, Tensor]) -> Split:
     """Sorts a checkpoint's weights by part; training leftovers (``model_ema``, schedules) are left behind."""
-    parts = Split({}, {}, {})
+    parts = Split({}, {}, {}, {})
     for key, tensor in tensors.items():
         if key.startswith(UNET):
             parts.unet[unet_name(key.removeprefix(UNET))] = tensor
-        elif key.startswith(TEXT):
-            name = text_name(key.removeprefix(TEXT))
-            if not name.endswith("position_ids"):  # a counter that some files store
-                parts.text[name] = tensor
-    parts.vae.update(vae_weights({key.removeprefix(VAE): w for key, w in tensors.items() if key.startswith(VAE)}))
+        elif key.startswith(SDXL_TEXT_2):
+            parts.text_2.update(open_clip_weights(key.removeprefix(SDXL_TEXT_2), tensor))
+    for prefix in (TEXT, SDXL_TEXT):
+        parts.text.update(text_weights(_within(prefix, tensors)))
+    parts.vae.update(vae_weights(_within(VAE, tensors)))
     return parts
 
 
-def text_name(name: str) -> str:
-    """A text encoder weight's name without ``text_model.``, which transformers 5 and some older files leave out."""
-    return name.removeprefix("text_model.")
+def _within(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+def text_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A text encoder's weights without ``text_model.``, which transformers 5 and some older files leave out.
+
+    Without ``position_ids``, too: a counter that some files store.
+    """
+    names = {name: name.removeprefix("text_model.") for name in tensors if not name.endswith("position_ids")}
+    return {new: tensors[old] for old, new in names.items()}
+
+
+def open_clip_weights(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yields an OpenCLIP weight under transformers' names: attention's three projections are one weight there."""
+    new = open_clip_name(name)
+    if ".in_proj_" in new:
+        place, _, ending = new.partition(".in_proj_")
+        for projection, part in zip("qkv", tensor.chunk(3), strict=True):
+            yield f"{place}.{projection}_proj.{ending}", part
+    elif name == "text_projection":  # OpenCLIP multiplies by it from the other side
+        yield new, tensor.T.contiguous()
+    elif new:
+        yield new, tensor
 
 
 def vae_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -72,82 +86,23 @@ def vae_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def configs() -> list[Config]:
-    """Every architecture in configs/: the folders with unet.json, vae.json and text.json."""
-    folders = sorted(path.parent for path in shipped("configs").glob("*/unet.json"))
-    return [Config(folder.name, *(_json(folder / f"{part}.json") for part in Config._fields[1:])) for folder in folders]
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def config_for(parts: Split, *, name: str) -> Config:
-    """The architecture of a checkpoint's UNet, by its first convolution and the width of the text it takes."""
+def architecture_for(parts: Split, path: Path, folders: Sequence[str] = ()) -> Architecture:
+    """The architecture of the checkpoint in ``path``, by its UNet: its first width and that of the text it takes."""
+    name = path.name
     first = parts.unet.get("conv_in.weight")
-    context = parts.unet.get("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight")
+    context = next((weight for key, weight in parts.unet.items() if key.endswith(ATTENDED)), None)
     if first is None or context is None:
-        missing = "conv_in" if first is None else "the first attention"
-        message = f"{name} is not a complete SD 1.5 checkpoint: {missing} is missing"
+        missing = "conv_in" if first is None else "the attention to text"
+        message = f"{name} is not a complete checkpoint: {missing} is missing from its UNet"
         raise CheckpointError(message, remedy="give a whole checkpoint: UNet, VAE and text encoder in one file")
     width, channels, text = first.shape[0], first.shape[1], context.shape[1]
     if channels != 4:
         message = f"{name} is an inpainting or other special checkpoint: its UNet takes {channels} channels, not 4"
         raise CheckpointError(message, remedy="give an ordinary checkpoint")
-    for config in configs():
-        if (config.unet["block_out_channels"][0], config.unet["cross_attention_dim"]) == (width, text):
-            return config
+    known = []
+    for architecture in architectures(path.parent, folders):
+        if (architecture.family, *architecture.widths) == (parts.family, width, text):
+            return architecture
+        known.append(architecture.name)
     message = f"{name} has an unknown architecture: first width {width}, text width {text}"
-    raise CheckpointError(message, remedy=f"known: {', '.join(config.name for config in configs())}")
-
-
-def build_unet(weights: Mapping[str, Tensor], config: Mapping[str, Any], dtype: torch.dtype) -> UNet2DConditionModel:
-    """The image UNet with these weights, frozen."""
-    with torch.device("meta"):
-        model = UNet2DConditionModel(**config)
-    return filled(model, weights, dtype, part="UNet")
-
-
-def build_vae(weights: Mapping[str, Tensor], config: Mapping[str, Any], dtype: torch.dtype) -> AutoencoderKL:
-    """The VAE with these weights, frozen."""
-    with torch.device("meta"):
-        model = AutoencoderKL(**config)
-    return filled(model, weights, dtype, part="VAE")
-
-
-def build_text(weights: Mapping[str, Tensor], config: Mapping[str, Any], dtype: torch.dtype) -> CLIPTextModel:
-    """The text encoder with these weights, frozen."""
-    with torch.device("meta"):
-        model = CLIPTextModel(CLIPTextConfig(**config))
-    prefix = "text_model." if any(name.startswith("text_model.") for name in model.state_dict()) else ""
-    model = filled(model, {prefix + name: weight for name, weight in weights.items()}, dtype, part="text encoder")
-    count = torch.arange(config["max_position_embeddings"])[None]
-    for module in model.modules():  # a counter, not a weight: the meta device left it empty
-        if "position_ids" in module._buffers:
-            module.register_buffer("position_ids", count, persistent=False)
-    return model
-
-
-def filled(model: M, weights: Mapping[str, Tensor], dtype: torch.dtype, *, part: str) -> M:
-    """``model`` with ``weights`` in ``dtype``, frozen. Raises CheckpointError unless names and shapes are its own."""
-    wanted = model.state_dict()
-    missing, unknown = [n for n in wanted if n not in weights], [n for n in weights if n not in wanted]
-    if missing or unknown:
-        parts = [f"{len(names)} weights {what}, first {names[0]}" for what, names in
-                 (("missing", missing), ("unknown", unknown)) if names]  # fmt: skip
-        raise CheckpointError(f"{part}: {'; '.join(parts)}", remedy=REMEDIES[part if not weights else ""])
-    misfits = [name for name in wanted if wanted[name].shape != weights[name].shape]
-    if misfits:
-        name = misfits[0]
-        shapes = f"{tuple(weights[name].shape)} instead of {tuple(wanted[name].shape)}"
-        raise CheckpointError(f"{part}: {len(misfits)} weights do not fit, first {name}: {shapes}", remedy=REMEDIES[""])
-    model.load_state_dict({name: weight.to(dtype) for name, weight in weights.items()}, assign=True)
-    return model.requires_grad_(False).eval()
-
-
-REMEDIES = {
-    "": "give a checkpoint of the SD 1.5 family that other tools accept",
-    "UNet": "give a whole checkpoint, not a part of one",
-    "VAE": "this checkpoint was saved without its VAE: name one under model.vae",
-    "text encoder": "this checkpoint was saved without its text encoder: give a whole one",
-}
+    raise CheckpointError(message, remedy=f"known: {', '.join(sorted({*known}))}; others as diffusers folders")

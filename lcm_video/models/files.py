@@ -1,9 +1,7 @@
 """Reading weight files into tensors. Nothing in a file is ever executed."""
 
-import hashlib
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +10,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lcm_video.errors import CheckpointError
-from lcm_video.models.container import AGAIN, header, sniff
+from lcm_video.models.container import AGAIN, Container, header, sniff
+from lcm_video.models.digests import digest
+from lcm_video.models.pickles import refused, table, unwrapped
 
 
 class Weights(NamedTuple):
@@ -28,28 +28,27 @@ def read(path: Path) -> Weights:
     Wrappers around the weights (``state_dict``, ``module.``) are taken off. Raises CheckpointError if the file is
     damaged, no weight file, or a pickle that wants more than tensors.
     """
-    if sniff(path) == "safetensors":
+    if (container := sniff(path)) == "safetensors":
         metadata = header(path).metadata
         try:
             with safe_open(path, framework="pt", device="cpu") as file:
                 return Weights({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118
         except SafetensorError as error:
             raise CheckpointError(f"{path.name} is damaged: {error}", remedy=AGAIN) from None
-    return Weights(_unwrapped(_unpickled(path), path), {})
+    return Weights(_unwrapped(unpickled(path, container), path), {})
 
 
-def _unpickled(path: Path) -> Any:
-    if path.suffix == ".safetensors":  # torch.load would go by the ending
-        message = f"{path.name} is a PyTorch file under a .safetensors name"
-        raise CheckpointError(message, remedy="if you trust where it comes from, rename it to .ckpt")
+def unpickled(path: Path, container: Container) -> Any:
+    """What a PyTorch file holds, wrappers and all. Raises CheckpointError for more than tensors and plain data."""
+    table(path, container)  # refuses what is unsafe by name, and what would fill the memory
     try:
         with torch.serialization.safe_globals(_harmless()):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=sniff(path) == "zip")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=container == "zip")
     except Exception as error:
         found = re.search(r"GLOBAL ([\w.]+)|Unsupported (?:class|global:?) ?(?:GLOBAL )?([\w.]+)", str(error))
-        wants = next((name for name in found.groups() if name), "") if found else ""
-        message = f"{path.name} was refused: it wants to run {wants}" if wants else f"{path.name} cannot be read"
-        raise CheckpointError(message, remedy="get its .safetensors version, or download it again") from error
+        if wants := next((name for name in found.groups() if name), "") if found else "":
+            raise refused(path, wants) from error
+        raise CheckpointError(f"{path.name} cannot be read", remedy=AGAIN) from error
 
 
 def _harmless() -> list[Any]:
@@ -76,24 +75,27 @@ def _harmless() -> list[Any]:
 
 
 def _unwrapped(found: Any, path: Path) -> dict[str, Any]:
-    while isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping):
-        message = f"{path.name} holds {type(found).__name__}, not weights by name"
+    inside = unwrapped(found)
+    if not isinstance(inside, Mapping):
+        message = f"{path.name} holds {type(inside).__name__}, not weights by name"
         raise CheckpointError(message, remedy="give a checkpoint, motion module, LoRA, VAE or embedding")
-    names = [name for name, value in found.items() if isinstance(value, Tensor)]
-    if names and all(str(name).startswith("module.") for name in names):  # saved from data-parallel training
-        return {str(name).removeprefix("module."): value for name, value in found.items()}
-    return {str(name): value for name, value in found.items()}
+    return dict(inside)
 
 
 def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal; computed again only if the file changed."""
-    facts = path.stat()
-    return _sha256(path.resolve(), facts.st_size, facts.st_mtime_ns)
+    return digest(path)
 
 
-@lru_cache(maxsize=256)
-def _sha256(path: Path, size: int, modified: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def unsound(tensors: Mapping[str, Any]) -> list[str]:
+    """The names of weights that are not numbers (NaN) or infinite. Reads every weight."""
+    return [
+        name
+        for name, tensor in tensors.items()
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not _finite(tensor)
+    ]
+
+
+def _finite(tensor: Tensor) -> bool:
+    wide = tensor.float() if tensor.dtype.itemsize == 1 else tensor  # float8 has no arithmetic
+    return bool(torch.isfinite(wide).all())

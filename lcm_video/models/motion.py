@@ -52,6 +52,14 @@ def read(weights: Mapping[str, Tensor], card: Card) -> dict[str, TemporalLayer]:
     return {site: layer(site, state, card) for site, state in layers.items()}
 
 
+def unused(weights: Mapping[str, Any]) -> tuple[str, ...]:
+    """What to tell about weights beside the temporal layers, which `read` leaves alone."""
+    others = [key for key in weights if not SITE.fullmatch(renamed(key))]
+    if any(key.removeprefix("module.").startswith("conv_in.") for key in others):
+        return ("it is a PIA module: its conv_in, which looks at a picture, is not used, only its motion",)
+    return (f"{len(others)} other weights in the file are not used",) if others else ()
+
+
 def renamed(key: str) -> str:
     """A parameter's name in diffusers' spelling."""
     for old, new in RENAMED.items():
@@ -121,6 +129,17 @@ class SharedNorm(nn.Module):
 
     def forward(self, x: Hidden) -> Hidden:
         return shared(self.norm, x, current(len(x)).clip)
+
+
+def original(name: str) -> str:
+    """The name that a layer of a UNet had before injection; a temporal layer's is that of its site.
+
+    >>> original("down_blocks.0.attentions.1.temporal.proj_in"), original("down_blocks.0.attentions.1.spatial.proj_in")
+    ('down_blocks.0.motion_modules.1.proj_in', 'down_blocks.0.attentions.1.proj_in')
+    """
+    name = re.sub(r"\.(?:attentions|resnets)\.(\d+)\.temporal\.", r".motion_modules.\1.", name)
+    # A shared norm holds the norm it replaces.
+    return re.sub(r"(\.norm\d|conv_norm_out)\.norm$", r"\1", name.replace(".spatial.", "."))
 
 
 def sites(unet: UNet2DConditionModel) -> Iterator[tuple[str, nn.ModuleList, int]]:

@@ -1,4 +1,4 @@
-"""From the names of an LDM checkpoint (as SD 1.5 files are written) to those of diffusers and transformers."""
+"""From the names of an LDM checkpoint (as SD 1.5 and SDXL files are written) to those of diffusers and transformers."""
 
 import re
 
@@ -87,3 +87,36 @@ def vae_name(name: str, *, blocks: int = 4) -> str:
     for pattern, new in VAE_PATTERNS:
         name = re.sub(pattern, new, name)
     return name
+
+
+OPEN_CLIP = {
+    "token_embedding.weight": "embeddings.token_embedding.weight",
+    "positional_embedding": "embeddings.position_embedding.weight",
+    "text_projection": "text_projection.weight",
+    "ln_final.weight": "final_layer_norm.weight",
+    "ln_final.bias": "final_layer_norm.bias",
+}
+OPEN_CLIP_LAYERS = {
+    "attn.": "self_attn.",
+    "ln_1.": "layer_norm1.",
+    "ln_2.": "layer_norm2.",
+    "mlp.c_fc.": "mlp.fc1.",
+    "mlp.c_proj.": "mlp.fc2.",
+}
+
+
+def open_clip_name(name: str) -> str:
+    """The name in transformers of a weight of OpenCLIP's text encoder; empty for what only training needs.
+
+    Attention's ``in_proj`` keeps its name: it is three weights in one.
+
+    >>> open_clip_name("transformer.resblocks.31.mlp.c_fc.bias")
+    'encoder.layers.31.mlp.fc1.bias'
+    """
+    if not (layer := re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)", name)):
+        return "" if name in ("logit_scale", "attn_mask") else OPEN_CLIP.get(name, name)
+    inner = layer[2]
+    for old, new in OPEN_CLIP_LAYERS.items():
+        if inner.startswith(old):
+            inner = new + inner.removeprefix(old)
+    return f"encoder.layers.{layer[1]}.{inner}"

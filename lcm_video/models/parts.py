@@ -1,19 +1,34 @@
 """What loading gives: the parts of a pipeline, and what is known about where they came from."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 from lcm_video.models.cards import Card, Schedule
+from lcm_video.models.digests import digest
 from lcm_video.types import TextEncoder, Unet, Vae
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file that took part: its role (``checkpoint``, ``motion``, ``lora:lcm`` …), name, content and what was done."""
+    """A file that took part: its role (``checkpoint``, ``motion``, ``lora:lcm`` …), place and what was done.
+
+    Loading takes less time than hashing: the hash is computed when it is first asked for, and remembered on disk.
+    """
 
     role: str
-    name: str
-    sha256: str
+    path: Path
     notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    @cached_property
+    def sha256(self) -> str:
+        """The file's SHA-256 in hexadecimal."""
+        return digest(self.path)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from lcm_video.samplers import generators, schedules
 from lcm_video.samplers.generators import Sample, Step, clean, noised
 from lcm_video.samplers.levels import Alphas, Betas, Level
 from lcm_video.samplers.schedules import Levels, Schedule
-from lcm_video.timeline import Curve, within
+from lcm_video.timeline import Curve, Seeds, within
 from lcm_video.types import STRICT
 
 __all__ = [
@@ -56,7 +56,7 @@ class Sampling:
     sampler: lcm, euler, euler_a, ddim or dpmpp_2m
     steps: denoising steps per frame, 1 to 1000
     guidance: how strongly prompts pull away from the negative prompt, 0 to 30; 1 leaves the negative out
-    seed: chooses the noise, 0 to 2^63-1
+    seed: chooses the noise, 0 to 2^63-1; or seeds at moments, each with noise of its own until the next
     timesteps: at which timesteps steps start: a schedule's name, or a list such as 999, 679, 339, 19; left out, as
         diffusers does for this sampler
     betas: the noise schedule the model was trained with; left out, as the motion module's card says
@@ -65,7 +65,7 @@ class Sampling:
     sampler: Annotated[str, Field(json_schema_extra={"enum": [*SAMPLERS]})] = "lcm"
     steps: Annotated[int, Field(ge=1, le=1000)] = 4
     guidance: Annotated[Curve, within(0, 30)] = 1.0
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    seed: Seeds = 0
     timesteps: Annotated[str, Field(max_length=20_000)] = ""
     betas: Betas | None = None
 

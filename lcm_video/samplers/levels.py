@@ -27,16 +27,19 @@ class Betas:
     start: variance that timestep 0 adds, above 0 and below 1
     end: variance that timestep 999 adds, above 0 and below 1
     schedule: what grows in equal steps between: the variance (linear) or its square root (scaled_linear). These are
-        diffusers' names; ComfyUI's ``sqrt_linear`` is linear here, and its ``linear`` is scaled_linear
+        diffusers' names; ComfyUI's ``sqrt_linear`` is linear here, and its ``linear`` is scaled_linear. ``average``
+        is half-way between both in ᾱ: for a motion module trained on the one with a LoRA trained on the other
     """
 
     start: Annotated[float, Field(gt=0, lt=1)] = 0.00085
     end: Annotated[float, Field(gt=0, lt=1)] = 0.012
-    schedule: Literal["linear", "scaled_linear"] = "scaled_linear"
+    schedule: Literal["linear", "scaled_linear", "average"] = "scaled_linear"
 
     def alphas(self) -> tuple[float, ...]:
         """ᾱ of each of the 1000 timesteps, falling from nearly 1 to nearly 0."""
-        return _alphas(self.start, self.end, 1.0 if self.schedule == "linear" else 0.5)
+        linear, scaled = (_alphas(self.start, self.end, power) for power in (1.0, 0.5))
+        half_way = tuple((a + b) / 2 for a, b in zip(linear, scaled, strict=True))
+        return {"linear": linear, "scaled_linear": scaled, "average": half_way}[self.schedule]
 
 
 @lru_cache(maxsize=16)
