@@ -18,18 +18,12 @@ def draw(plan: Plan) -> Picture:
     sheet = _Sheet(plan, {text: COLOURS[i % len(COLOURS)] for i, text in enumerate(prompts)})
     sheet.title()
     sheet.travel()
-    for name in sorted({name for shot in plan.shots for name in _curves(shot)}):
+    for name in sorted({name for shot in plan.shots for name in shot.curves}):
         sheet.curve(name)
     sheet.windows()
     sheet.axis()
     sheet.legend()
     return sheet.finished()
-
-
-def _curves(shot: ShotPlan) -> dict[str, Sequence[float]]:
-    """The numbers of a shot that do change, by name."""
-    every = {"guidance": shot.course.guidance, **shot.course.varying}
-    return {name: values for name, values in every.items() if len(set(values)) > 1}
 
 
 def _runs(frames: FrameNumbers) -> Iterator[tuple[int, int]]:
@@ -108,7 +102,7 @@ class _Sheet:
         """One number over time, with its range."""
         height = 46
         bottom = self.panel(name, height)
-        series = [(shot, values) for shot in self.plan.shots if (values := _curves(shot).get(name))]
+        series = [(shot, values) for shot in self.plan.shots if (values := shot.curves.get(name))]
         low, high = min(min(values) for _, values in series), max(max(values) for _, values in series)
         for shot, values in series:
             scaled = [8 + (value - low) / (high - low) * (height - 16) for value in values]

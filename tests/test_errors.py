@@ -24,29 +24,30 @@ def refused(text, *overrides):
             """film.yaml:2:9: video.frame: video has no field 'frame'
     video: {frame: 24}
             ^
-  → did you mean 'frames'? known: fps, frames, height, loop, width""",
+  → did you mean 'frames'? known: fps, frames, height, loop, tempo, width""",
         ),
         (
             "prompt: {0: a fox}",
             """film.yaml:1:1: prompt: a storyboard has no field 'prompt'
     prompt: {0: a fox}
     ^
-  → did you mean 'prompts'? known: model, negative, output, prompts, runtime, sampling, shots, start, travel, vars, \
-video, windows""",
+  → did you mean 'prompts'? known: curves, model, negative, output, prompts, runtime, sampling, shots, start, travel, \
+vars, video, wildcards, windows""",
         ),
         (
             "prompts:\n  0: {text: a fox, ease: smoth}",
             """film.yaml:2:26: prompts.0.ease: unknown easing 'smoth'
       0: {text: a fox, ease: smoth}
                              ^
-  → did you mean 'smooth'? known: ease_in, ease_in_out, ease_out, hold, linear, smooth""",
+  → did you mean 'smooth'? known: linear, smooth, hold, ease_in, ease_out, ease_in_out, bezier and more: see \
+docs/storyboard.md""",
         ),
         (
-            "prompts:\n  0: a fox\n  1:30: a hare",
-            """film.yaml:3:3: prompts.1:30: '1:30' is not a moment
-      1:30: a hare
+            "prompts:\n  0: a fox\n  1:75: a hare",
+            """film.yaml:3:3: prompts.1:75: '1:75' is not a moment
+      1:75: a hare
       ^
-  → write it in seconds: 90s""",
+  → write a frame (12), seconds (1.5s), a share of the shot (25%) or count from the end (-1)""",
         ),
         (
             "prompts: {noon: a fox}",
@@ -198,7 +199,7 @@ video, windows""",
             """film.yaml:3:23: prompts.1.ease: unknown easing 'x'
       1: {text: 狐狸, ease: x}
                             ^
-  → known: ease_in, ease_in_out, ease_out, hold, linear, smooth""",
+  → known: linear, smooth, hold, ease_in, ease_out, ease_in_out, bezier and more: see docs/storyboard.md""",
         ),
     ],
 )

@@ -135,6 +135,38 @@ def test_a_storyboard_that_cannot_be_filmed_is_refused_at_its_field(board, field
     assert cause.remedy
 
 
+def test_everything_that_is_wrong_across_sections_is_told_at_once():
+    with pytest.raises(ValidationError) as error:
+        Storyboard(
+            prompts={"0": "x", "0s": "y", "1": "z", "8%": "u"},
+            video=Video(frames=16),
+            negative={"8": "x", "1s": "y"},
+            sampling={"guidance": "@nothing", "seed": {"0": 1, "1b": 2}},
+            model={"motion_scale": "1/t"},
+            curves={"up": "@up", "wave": {"99": "t", "-99": 1}, "after": "@up"},
+        )
+    told = {fault.field: fault.message for fault in error.value.errors()[0]["ctx"]["error"].faults}
+    assert told == {
+        "curves.up": "there is no curve 'up' above this one",
+        "curves.wave.-99": "moment '-99' is before the first of 16 frames",
+        "prompts.0s": "moments '0' and '0s' are both frame 0",
+        "prompts.8%": "moments '1' and '8%' are both frame 1",
+        "negative.1s": "moments '8' and '1s' are both frame 8",
+        "sampling.guidance": "there is no curve 'nothing'",
+        "sampling.seed.1b": "moment '1b' needs the music's tempo",
+        "model.motion_scale": "1/t divides by zero at frame 0",
+    }
+
+
+def test_a_curve_is_only_wrong_in_shots_that_use_it():
+    """A shot's own curve has its own path; a shorter shot may stay within the range."""
+    shots_ = {"a": Shot(frames=20), "b": Shot(frames=40), "c": {"frames": 40, "sampling": {"guidance": "t/9"}}}
+    with pytest.raises(ValidationError) as error:
+        Storyboard(prompts=FOX, sampling={"guidance": "t"}, shots=shots_)
+    fault = error.value.errors()[0]["ctx"]["error"]
+    assert (fault.field, fault.message) == ("sampling.guidance", "31 at frame 31 is not between 0 and 30")
+
+
 @pytest.mark.parametrize(
     ("board", "said"),
     [
@@ -142,6 +174,8 @@ def test_a_storyboard_that_cannot_be_filmed_is_refused_at_its_field(board, field
         ({"prompts": {"0": "a", "4": " "}}, "prompt at 4 is empty"),
         ({"prompts": FOX, "negative": "bad", "sampling": {"guidance": 1}}, "does nothing at guidance 1"),
         ({"prompts": FOX, "sampling": {"guidance": 2.5}}, "guidance 2.5 is high"),
+        ({"prompts": FOX, "video": {"frames": 5}, "sampling": {"guidance": "t"}}, "guidance 4 is high"),
+        ({"prompts": {"0": "a", "9b": "b"}, "video": {"frames": 16, "tempo": 30}}, "at 9b lies beyond the end"),
         ({"prompts": FOX, "sampling": {"guidance": {"0": Point(1), "8": Point(3)}}}, "guidance 3 is high"),
         ({"prompts": FOX, "start": {"strength": 0.5}}, "does nothing without start.source"),
         ({"prompts": FOX, "shots": {"a": {"sampling": {"guidance": 9}}}}, "shot 'a': guidance 9 is high"),

@@ -10,6 +10,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from lcm_video.reader.called import check_called, read_wildcards
 from lcm_video.reader.check import checked
 from lcm_video.reader.guard import resolved
 from lcm_video.reader.layers import Finder, inherited, merged, overridden, presets
@@ -47,9 +48,11 @@ def _assembled(finder: Finder, source: Source, overrides: Sequence[str]) -> Stor
     values, unresolved = resolved(tree)
     values = _opened(values, ())
     locate_inputs(values, tree)
+    read_wildcards(values, tree)
     board, wrong = checked(values, tree, skip_references=bool(unresolved))
     if board:
         wrong += check_output(board, tree, values=values, allow_paths=finder.roots)
+        wrong += check_called(board, tree, values)
     problems += unresolved + wrong
     if problems or not board:
         raise InvalidStoryboard(problems)

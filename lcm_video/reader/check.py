@@ -1,7 +1,8 @@
 """Values to a storyboard; what a check refuses is told in the user's words, at the user's line."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,7 +12,8 @@ from lcm_video.reader.layers import split
 from lcm_video.reader.problems import Mark, Problem, problem
 from lcm_video.reader.schema import adapter, fields_at
 from lcm_video.reader.syntax import Node
-from lcm_video.storyboard import Storyboard
+from lcm_video.storyboard import Storyboard, StoryboardFaults
+from lcm_video.timeline import ExpressionError
 
 
 def checked(values: Any, tree: Node, *, skip_references: bool) -> tuple[Storyboard | None, list[Problem]]:
@@ -24,7 +26,7 @@ def checked(values: Any, tree: Node, *, skip_references: bool) -> tuple[Storyboa
     except ValidationError as error:
         details = error.errors(include_url=False)
     wrong = [one for one in details if not (skip_references and isinstance(one["input"], str) and "${" in one["input"])]
-    return None, [_problem(detail, tree) for detail in wrong]
+    return None, [problem for detail in wrong for problem in _problems(detail, tree)]
 
 
 def place(tree: Node, path: Sequence[str], *, key: bool = False) -> Mark:
@@ -41,23 +43,58 @@ def place(tree: Node, path: Sequence[str], *, key: bool = False) -> Mark:
     return node.key if key else node.place
 
 
-def _problem(detail: Any, tree: Node) -> Problem:
-    """One of pydantic's errors as a problem."""
+def _problems(detail: Any, tree: Node) -> Iterator[Problem]:
+    """Yields one of pydantic's errors as problems: a check of the whole storyboard may find several."""
     # Angle brackets mark the alternative of a union, [key] a map's key: neither is part of the path users wrote.
     path = [str(part) for part in detail["loc"] if not re.fullmatch(r"<.*>|\[key\]", str(part))]
     of_key = "[key]" in detail["loc"]
     error = detail.get("ctx", {}).get("error")
     if isinstance(error, StoryboardError):
-        message, remedy = error.message, error.remedy
-        if error.field and not of_key:
-            path += split(_node(tree, path), error.field)
-    elif detail["type"] == "unexpected_keyword_argument":
+        faults = error.faults if isinstance(error, StoryboardFaults) else [error]
+        yield from (_of_error(fault, path, tree, of_key=of_key) for fault in faults)
+        return
+    if detail["type"] == "unexpected_keyword_argument":
         *section, name = path
         message = f"{'.'.join(section) or 'a storyboard'} has no field {name!r}"
         remedy, of_key = did_you_mean(name, fields_at(section)), True
     else:
         message, remedy = explain(detail["type"], detail["input"], detail.get("ctx", {}), detail["msg"])
-    return problem(place(tree, path, key=of_key), message, path=".".join(path), remedy=remedy)
+    yield problem(place(tree, path, key=of_key), message, path=".".join(path), remedy=remedy)
+
+
+def _of_error(error: StoryboardError, path: Sequence[str], tree: Node, *, of_key: bool) -> Problem:
+    """One of our own errors as a problem; one within an expression points at its column."""
+    if error.field and not of_key:
+        path = [*path, *split(_node(tree, path), error.field)]
+    mark = place(tree, path, key=of_key)
+    if isinstance(error, ExpressionError):
+        mark, path = within(tree, ".".join(path), error.column)
+    return problem(mark, error.message, path=".".join(path), remedy=error.remedy)
+
+
+def within(tree: Node, path: str, column: int) -> tuple[Mark, list[str]]:
+    """Where a letter of the text at a dotted path is written, and the names in that path."""
+    keys = split(tree, path)
+    return _column(place(tree, keys), str(_node(tree, keys).value), column), keys
+
+
+def _column(mark: Mark, text: str, column: int) -> Mark:
+    """The place of a letter of the text at ``mark``: there as it is, in quotes, or in the lines that follow.
+
+    Where the text is not written as it is (references, escapes, a folded word), it is the beginning of the text.
+    """
+    if not mark.line or "${" in text:
+        return mark
+    line = mark.source.lines[mark.line - 1][mark.column - 1 :]
+    quote = next((quote for quote in (0, 1) if line[quote:].startswith(text[: column + 1])), None)
+    if quote is not None:
+        return mark._replace(column=mark.column + quote + column)
+    word = re.split(r"\s", text[column:], maxsplit=1)[0]
+    before = text[:column].count(word) if word else 0
+    lines = enumerate([line, *mark.source.lines[mark.line : mark.line + text.count("\n") + 100]])
+    places = ((number, found.start()) for number, each in lines if word for found in re.finditer(re.escape(word), each))
+    number, start = next(islice(places, before, None), (0, 0))
+    return mark._replace(line=mark.line + number, column=start + 1 + (0 if number else mark.column - 1))
 
 
 def _node(tree: Node, path: Sequence[str]) -> Node:

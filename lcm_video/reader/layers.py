@@ -13,6 +13,10 @@ from lcm_video.errors import did_you_mean
 from lcm_video.reader.problems import InvalidStoryboard, Mark, Problem, Source, problem
 from lcm_video.reader.syntax import Node, parse, read
 from lcm_video.resources import shipped
+from lcm_video.timeline import is_moment
+
+BESIDE = ("ease", "scale", "steps", "called", "offset", "beats")
+"""Fields that may stand beside the one that a text alone is short for."""
 
 MAX_EXTENDED = 32
 """Files read for one storyboard, one named twice counted twice: three that name the next one thrice are many."""
@@ -109,6 +113,8 @@ def merged(base: Node, top: Node, path: tuple[str, ...] = ()) -> Node:
     A keyframe, point or LoRA written short (``0: a fox``) merges as the map it is short for (``{text: a fox}``).
     """
     low, high = base.value, top.value
+    if isinstance(low, dict) and isinstance(high, dict) and _other_kind(low, high):
+        return top
     if isinstance(low, dict) and _is_short(top, low, path):
         high = {_main_field(path): top}
     elif isinstance(high, dict) and _is_short(base, high, path):
@@ -121,13 +127,21 @@ def merged(base: Node, top: Node, path: tuple[str, ...] = ()) -> Node:
 
 def _main_field(path: tuple[str, ...]) -> str:
     """The field that a text alone stands for."""
-    above = path[-2] if len(path) > 1 else ""
+    if path[-1:] == ("tempo",):
+        return "bpm"
+    above = path[-2] if len(path) > 1 and path[0] != "curves" else ""
     return {"prompts": "text", "negative": "text", "loras": "path"}.get(above, "value")
+
+
+def _other_kind(low: dict[str, Node], high: dict[str, Node]) -> bool:
+    """Whether one map is a sound and the other points at moments: two kinds of curve that do not mix."""
+    sound, other = (low, high) if "audio" in low else (high, low)
+    return "audio" in sound and bool(other) and all(map(is_moment, other))
 
 
 def _is_short(node: Node, other: dict[str, Node], path: tuple[str, ...]) -> bool:
     """Whether ``node`` is a text that stands for a map such as ``other``."""
-    return isinstance(node.value, str) and other.keys() <= {_main_field(path), "ease", "scale"} and bool(other)
+    return isinstance(node.value, str) and other.keys() <= {_main_field(path), *BESIDE} and bool(other)
 
 
 def inherited(tree: Node) -> Node:
@@ -199,7 +213,7 @@ def split(tree: Node, dotted: str) -> list[str]:
     while parts:
         known = node.value if node and isinstance(node.value, dict) else {}
         fitting = (end for end in range(len(parts), 0, -1) if ".".join(parts[:end]) in known)
-        decimal = len(parts) > 1 and re.fullmatch(r"-?[0-9]+\.[0-9]+[s%]?", ".".join(parts[:2]))
+        decimal = len(parts) > 1 and re.fullmatch(r"-?[0-9]+\.[0-9]+(s|%|b|beats?|bars?)?", ".".join(parts[:2]))
         end = next(fitting, 2 if decimal else 1)
         path.append(".".join(parts[:end]))
         node, parts = known.get(path[-1]), parts[end:]

@@ -22,7 +22,7 @@ READS = (
     "shots.*.start.source",
     "output.audio.source",
 )
-"""Fields that name a file to read; ``*`` is any name. A LoRA alone may be its path."""
+"""Fields that name a file to read; ``*`` is any name. A LoRA alone may be its path. Curves' sounds come on top."""
 
 FOLDERS_OF_FRAMES = ("png", "jpg")
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
@@ -33,6 +33,7 @@ def input_paths(values: Any) -> Iterator[tuple[Any, Any, tuple[str, ...]]]:
     """Every text in plain values that names a file to read: what holds it, its key there, its path."""
     for pattern in READS:
         yield from _matching(values, pattern.split("."), ())
+    yield from _sounds(values, ())
 
 
 def _matching(holder: Any, pattern: Sequence[str], path: tuple[str, ...]) -> Iterator[tuple[Any, Any, tuple[str, ...]]]:
@@ -44,6 +45,14 @@ def _matching(holder: Any, pattern: Sequence[str], path: tuple[str, ...]) -> Ite
                 yield from _matching(value, rest, (*path, str(key)))
             elif isinstance(value, str) and value:
                 yield holder, key, (*path, str(key))
+
+
+def _sounds(holder: Any, path: tuple[str, ...]) -> Iterator[tuple[Any, Any, tuple[str, ...]]]:
+    """The sounds that curves follow: a curve may stand in any section, but never be one."""
+    for key, value in holder.items() if isinstance(holder, dict) else ():
+        if key == "audio" and isinstance(value, str) and value and len(path) > 1 and path != ("model", "loras"):
+            yield holder, key, (*path, key)
+        yield from _sounds(value, (*path, str(key)))
 
 
 def locate_inputs(values: Any, tree: Node) -> None:

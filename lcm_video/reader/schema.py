@@ -65,8 +65,8 @@ def _inner(shape: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
         return
     yield from shape.get("patternProperties", {}).values()
     for free in ("additionalProperties", "items"):
-        if isinstance(shape.get(free), dict):
-            yield shape[free]
+        inner = shape.get(free)
+        yield from [inner] if isinstance(inner, dict) else inner if isinstance(inner, list) else []
 
 
 def _alternatives(shape: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -92,6 +92,8 @@ def _draft_7(shape: Any) -> Any:
         reference = {"$ref": reference.replace("#/$defs/", "#/definitions/")}
         rest = {name: one for name, one in shape.items() if name != "$ref"}
         return {"allOf": [reference], **rest} if rest else reference  # draft 7 ignores what stands beside $ref
+    if "prefixItems" in shape:
+        shape["items"] = shape.pop("prefixItems")
     if shape.get("type") in ("integer", "number", "boolean"):
         outer = {name: shape.pop(name) for name in ("title", "description", "default") if name in shape}
         return {**outer, "anyOf": [shape, REFERENCE]}

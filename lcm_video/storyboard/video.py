@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 from pydantic.dataclasses import dataclass
 
 from lcm_video.errors import StoryboardError
+from lcm_video.timeline import Tempo
 from lcm_video.types import STRICT
 
 MAX_FRAMES = 1_000_000
@@ -44,6 +45,10 @@ def _multiple_of_8(pixels: int) -> int:
     return pixels
 
 
+def _bpm(tempo: Any) -> Any:
+    return {"bpm": tempo} if isinstance(tempo, str | int | float) else tempo
+
+
 FrameRate: TypeAlias = Annotated[
     Fraction,
     BeforeValidator(frame_rate),
@@ -63,6 +68,7 @@ class Video:
     width: pixels, a multiple of 8 (the VAE's step), 64 to 8192
     height: pixels, as width
     loop: whether the film's end meets its beginning
+    tempo: the music's beats per minute, for moments such as 4b and 2bar; ``tempo: 120`` is short for {bpm: 120}
     """
 
     frames: FrameCount | None = None
@@ -70,3 +76,4 @@ class Video:
     width: Pixels = 512
     height: Pixels = 512
     loop: bool = False
+    tempo: Annotated[Tempo, BeforeValidator(_bpm, json_schema_input_type=float | Tempo)] | None = None
