@@ -15,6 +15,22 @@ def unet_denoiser(unet: Unet, conditioning: Conditioning) -> Denoiser:
     return denoise
 
 
+def by_step(denoisers: Sequence[Denoiser], levels: Sequence[tuple[float, float]]) -> Denoiser:
+    """One denoiser for each step of a sampler's (timestep, ᾱ) ``levels``; a single one serves them all.
+
+    Steps are told apart by their timestep: between two levels it is the step that began before.
+    """
+    if len(denoisers) == 1:
+        return denoisers[0]
+    begins = [level[0] for level in levels[:-1]]
+
+    def denoise(latents: Latents, timestep: float, frames: FrameNumbers) -> Latents:
+        begun = sum(begin >= timestep for begin in begins)
+        return denoisers[max(begun - 1, 0)](latents, timestep, frames)
+
+    return denoise
+
+
 def guided(positive: Denoiser, negative: Denoiser, scale: float | Sequence[float]) -> Denoiser:
     """Classifier-free guidance (arXiv:2207.12598) by one scale, or one for each frame number.
 

@@ -14,14 +14,15 @@ from lcm_video import models
 from lcm_video.conditioning import travel, varying
 from lcm_video.course import Course, course_of
 from lcm_video.decoder import decode
-from lcm_video.denoiser import guided, held, unet_denoiser
+from lcm_video.denoiser import by_step, guided, held, unet_denoiser
 from lcm_video.media import read_frames
 from lcm_video.models import Model, ModelFile, Runtime
 from lcm_video.noise import frame_noise
+from lcm_video.prompts.scripts import Script
 from lcm_video.samplers import SAMPLERS, Betas, Step
 from lcm_video.start import fitted, latents_of
 from lcm_video.storyboard import Scene, Storyboard, shots
-from lcm_video.timeline import Prompts, plan
+from lcm_video.timeline import Timeline
 from lcm_video.types import Denoiser, Frame, Latents, TextEncoder, Unet, Vae
 from lcm_video.windows import plan_windows, windowed
 
@@ -61,9 +62,13 @@ class Pipeline:
         """Denoises one shot, yielding after each step; the last step's latents are its frames."""
         course = course_of(board, shot, self.betas)
         shape = (self.vae.channels, board.video.height // self.vae.factor, board.video.width // self.vae.factor)
-        noise = frame_noise(shot.sampling.seed, shape, shot=shot.name)
+        noise = frame_noise(shot.seeds(), shape, shot=shot.name)
 
-        denoise = guided(self._towards(course, shot.prompts), self._towards(course, shot.negative), course.guidance)
+        toward, away = course.scripts(acting=getattr(self.text, "loras", frozenset()))
+        positive = self._towards(course, toward)
+        # At guidance 1 the negative prompt is never asked for: it is not even encoded.
+        negative = positive if set(course.guidance) == {1} else self._towards(course, away)
+        denoise = guided(positive, negative, course.guidance)
         denoise = windowed(
             denoise,
             plan_windows(board.windows, frames=shot.frames, levels=course.levels, loop=course.loop),
@@ -79,12 +84,17 @@ class Pipeline:
             latents = signal**0.5 * source + (1 - signal) ** 0.5 * latents
         yield from SAMPLERS[shot.sampling.sampler].sample(denoise, latents, course.levels, noise)
 
-    def _towards(self, course: Course, prompts: Prompts) -> Denoiser:
-        """A denoiser that draws ``prompts``, travelling between them."""
-        timeline = plan(prompts, fps=course.board.video.fps, frames=course.shot.frames, loop=course.loop)
-        encoded = self.text(timeline.prompts)
-        conditioning = travel(timeline, encoded, blend=course.board.travel.blend)
-        return unet_denoiser(self.unet, varying(conditioning, course.varying))
+    def _towards(self, course: Course, script: Script) -> Denoiser:
+        """A denoiser that draws the prompts of ``script``, travelling between them."""
+        encoded = self.text(script.texts)
+        count = max(len(script.steps), course.stages)
+
+        def at(step: int) -> Denoiser:
+            timeline = Timeline(script.texts, script.steps[min(step, len(script.steps) - 1)])
+            conditioning = travel(timeline, encoded, blend=course.board.travel.blend)
+            return unet_denoiser(self.unet, varying(conditioning, course.numbers(step)))
+
+        return by_step([at(step) for step in range(count)], course.levels)
 
     def _source(self, board: Storyboard, shot: Scene) -> Latents:
         """The latents of the image or video that the shot begins from."""

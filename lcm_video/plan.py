@@ -3,15 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from lcm_video import timeline
 from lcm_video.course import Course, course_of
 from lcm_video.errors import StoryboardError
 from lcm_video.models import Card, card_for
 from lcm_video.models.slots import faults
 from lcm_video.samplers import Betas
-from lcm_video.storyboard import Scene, Storyboard, shots, warnings
+from lcm_video.storyboard import Scene, Storyboard, check, shots, warnings
 from lcm_video.timeline import Timeline
 from lcm_video.types import FrameNumbers
 from lcm_video.windows import plan_windows
@@ -30,6 +30,15 @@ class ShotPlan:
     def shot(self) -> Scene:
         """The shot that is planned."""
         return self.course.shot
+
+    @cached_property
+    def curves(self) -> dict[str, Sequence[float]]:
+        """The numbers that change within the shot, frame by frame; the storyboard's own curves as ``@name``."""
+        every = {"guidance": self.course.guidance, **self.course.varying}
+        if self.shot.start.source:
+            every["strength"] = self.shot.values(self.shot.start.strength)
+        every |= {f"@{name}": self.shot.values(f"@{name}") for name in self.shot.film.curves}
+        return {name: numbers for name, numbers in every.items() if len(set(numbers)) > 1}
 
     def weights(self, frame: int) -> dict[str, float]:
         """How much of each prompt a frame shows, in the order of travel; they add up to 1."""
@@ -71,32 +80,34 @@ class Plan:
 
 def plan(board: Storyboard) -> Plan:
     """The plan of a film. Raises StoryboardError where the storyboard asks for what cannot be."""
+    check(board, sounds=True)
     card = card_for(board.model.motion, folders=board.runtime.folders)
     planned = tuple(_planned(board, shot, card) for shot in shots(board))
     longest = max(len(window) for shot in planned for step in shot.windows for window in step)
     if card and longest > card.max_frames:
         message = f"windows.length: the motion module {board.model.motion} sees {card.max_frames} frames, not {longest}"
         raise StoryboardError(message, remedy=f"set windows.length to {card.window}", field="windows.length")
-    return Plan(board, card, planned, (*warnings(board), *_of_models(board, planned)))
+    return Plan(board, card, planned, (*warnings(board), *_of_models(board, card, planned)))
 
 
 def _planned(board: Storyboard, shot: Scene, card: Card | None) -> ShotPlan:
     betas = Betas(card.betas.start, card.betas.end, card.betas.schedule) if card else Betas()
     course = course_of(board, shot, betas)
-    size = {"fps": board.video.fps, "frames": shot.frames, "loop": course.loop}
     windows = plan_windows(board.windows, frames=shot.frames, levels=course.levels, loop=course.loop)
     return ShotPlan(
         course=course,
-        prompts=timeline.plan(shot.prompts, **size),
-        negative=timeline.plan(shot.negative, **size),
+        prompts=course.prompts.timeline,
+        negative=course.negative.timeline,
         windows=tuple(tuple(windows(level.timestep)) for level in course.levels[:-1]),
     )
 
 
-def _of_models(board: Storyboard, planned: Sequence[ShotPlan]) -> Iterator[str]:
+def _of_models(board: Storyboard, card: Card | None, planned: Sequence[ShotPlan]) -> Iterator[str]:
     """Yields what may disappoint about the models asked for."""
     if not board.model.motion and any(shot.shot.frames > 1 for shot in planned):
         yield "no motion module: every frame is drawn alone, and the film will flicker (model.motion)"
+    if card and card.lcm and any(shot.shot.sampling.sampler == "lcm" for shot in planned):
+        yield f"{card.name} with LCM: {card.lcm}"
     if not board.model.checkpoint:
         yield "no model: add `extends: embedded`, or name a checkpoint (model.checkpoint)"
     yield from (error.message for error in faults(board.model, board.runtime.folders))
@@ -122,11 +133,13 @@ def _shot_data(planned: ShotPlan) -> dict[str, Any]:
         "name": shot.name,
         "first_frame": shot.first,
         "frames": shot.frames,
-        "seed": shot.sampling.seed,
+        "seed": shot.seed,
+        "seeds": [list(blend) for blend in shot.seeds()],
         "timesteps": [level.timestep for level in course.levels[:-1]],
         "windows": [[list(window) for window in step] for step in planned.windows],
         "unet_calls": planned.calls(),
         "weights": [planned.weights(frame) for frame in range(shot.frames)],
         "guidance": list(course.guidance),
-        "curves": {name: list(values) for name, values in course.varying.items()},
+        "drawn": list(course.notes),
+        "curves": {name: list(values) for name, values in {**course.varying, **planned.curves}.items()},
     }

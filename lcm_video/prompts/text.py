@@ -1,51 +1,154 @@
-"""Prompts to encodings with CLIP's text encoder (ViT-L/14 in SD 1.5). Loads torch.
+"""Prompts to encodings with CLIP's text encoders: ViT-L/14, and in SDXL OpenCLIP's bigG beside it. Loads torch.
 
 Every prompt's encoding is the same bits whichever prompts are encoded beside it, except for the chunks of nothing that
 make all equally long: chunks are encoded one at a time, because the rounding of a batch may depend on its size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from lcm_video.prompts.chunks import EMPTY, Chunk, Vocabulary
+from lcm_video.prompts.directives import strengths
+from lcm_video.prompts.tokenizer import END
 from lcm_video.types import Encoding
 
 Encoded = Float[Tensor, "77 features"]
+Strengths = tuple[tuple[str, float], ...]
+"""How strongly LoRAs act on the text encoders: names and numbers."""
+
+
+class Read(NamedTuple):
+    """What an encoder makes of one chunk; ``pooled`` is the whole chunk in one vector, where the model has it."""
+
+    tokens: Encoded
+    pooled: Float[Tensor, " projection"] | None
 
 
 @dataclass(frozen=True)
-class Text:
-    """A text encoder; ``skip`` is the layer read, counted from the last, which is 1."""
+class Encoder:
+    """One text model and the layer that is read: ``skip`` counts from the last, which is 1.
 
-    vocabulary: Vocabulary
-    model: CLIPTextModel
+    normed: whether an earlier layer's output goes through the final norm, too; SD 1.5 was trained on the last, and
+    A1111, diffusers and ComfyUI norm earlier ones; SDXL was trained on the last but one of both models, as it is.
+    """
+
+    model: Any  # a CLIPTextModel, or a CLIPTextModelWithProjection
     skip: int = 1
+    normed: bool = True
 
     def __post_init__(self) -> None:
         self.model.requires_grad_(False).eval()
 
-    def __call__(self, prompts: Sequence[str], /) -> Encoding:
-        """Tokens (prompts, 77 · chunks, features). Shorter prompts end in encodings of nothing: never in zeros,
-        which the UNet has not seen and which would fade the picture while one prompt travels to another."""
-        chunks = [self.vocabulary.chunks(prompt) for prompt in prompts]
-        most = max(map(len, chunks), default=1)
-        padded = [[*own, *[EMPTY] * (most - len(own))] for own in chunks]
-        encoded = {chunk: self.encoded(chunk) for chunk in {chunk: None for own in padded for chunk in own}}
-        return {"tokens": torch.stack([torch.cat([encoded[chunk] for chunk in own]) for own in padded])}
+    @property
+    def pad(self) -> int:
+        """The id that fills a chunk up: the end for OpenAI's models; OpenCLIP's, which project, were trained with 0."""
+        return 0 if hasattr(self.model, "text_projection") else END
 
-    def encoded(self, chunk: Chunk) -> Encoded:
-        """One chunk's encoding."""
-        ids = torch.tensor([chunk], device=self.model.device)
-        if self.skip == 1:
-            return self.model(ids).last_hidden_state[0]
-        states = self.model(ids, output_hidden_states=True).hidden_states
-        return final_norm(self.model)(states[-self.skip])[0]
+    def __call__(self, ids: Sequence[int]) -> Read:
+        """What the model makes of 77 ids."""
+        out = self.model(torch.tensor([ids], device=self.model.device), output_hidden_states=True)
+        if self.skip == 1 and self.normed:
+            tokens = out.last_hidden_state[0]
+        else:
+            tokens = out.hidden_states[-self.skip][0]
+            tokens = final_norm(self.model)(tokens) if self.normed else tokens
+        if not hasattr(self.model, "text_projection"):
+            return Read(tokens, None)
+        # The first end, not the largest id, as the library has it: ids of textual inversions are larger.
+        return Read(tokens, self.model.text_projection(out.last_hidden_state[0, list(ids).index(END)]))
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text encoders that read the same prompts, side by side.
+
+    emphasis: whose brackets and chunks prompts are written in, and what weights do: see `emphasis` and WEIGHINGS
+    loras: the LoRAs that act on the text encoders as strongly as a prompt's ``<lora:name:…>`` says
+    acting: lets LoRAs act at these strengths while it is entered
+    """
+
+    vocabulary: Vocabulary
+    encoders: tuple[Encoder, ...]
+    emphasis: str = "a1111"
+    loras: frozenset[str] = frozenset()
+    acting: Callable[[Mapping[str, float]], AbstractContextManager] = nullcontext
+
+    def __call__(self, prompts: Sequence[str], /) -> Encoding:
+        """Tokens (prompts, 77 · chunks, features), and ``pooled`` (prompts, projection) if the last model projects.
+
+        Shorter prompts end in encodings of nothing: never in zeros, which the UNet has not seen and which would fade
+        the picture while one prompt travels to another.
+        """
+        memory = _Memory(self)
+        lines = [self._line(prompt) for prompt in prompts]
+        most = max((len(chunks) for chunks, _ in lines), default=1)
+        rows = [
+            torch.cat([memory.weighed(chunk, acting) for chunk in (*chunks, *(EMPTY,) * (most - len(chunks)))])
+            for chunks, acting in lines
+        ]
+        found = {"tokens": torch.stack(rows)}
+        pooled = [memory.read(chunks[0], acting)[-1].pooled for chunks, acting in lines]
+        whole = [vector for vector in pooled if vector is not None]
+        return {**found, "pooled": torch.stack(whole)} if whole else found
+
+    def _line(self, prompt: str) -> tuple[tuple[Chunk, ...], Strengths]:
+        """A prompt's chunks, and the LoRAs that act while they are encoded."""
+        text, found = strengths(prompt)
+        return self.vocabulary.chunks(text, self.emphasis), tuple(
+            (name, amount.text) for name, amount in sorted(found.items()) if name in self.loras and amount.text
+        )
+
+
+class _Memory:
+    """Encodes every distinct chunk once, whatever its weights: these are applied to what comes out."""
+
+    def __init__(self, text: Text) -> None:
+        self.text = text
+        self.known: dict[tuple[Any, ...], tuple[Read, ...]] = {}
+
+    def read(self, chunk: Chunk, acting: Strengths) -> tuple[Read, ...]:
+        """What each model makes of a chunk without weights."""
+        key = tuple(token.id for token in chunk.tokens), acting
+        if key not in self.known:
+            with self.text.acting(dict(acting)):
+                self.known[key] = tuple(encoder(chunk.ids(encoder.pad)) for encoder in self.text.encoders)
+        return self.known[key]
+
+    def weighed(self, chunk: Chunk, acting: Strengths) -> Encoded:
+        """A chunk's encoding; one without weights is what the models give, bit for bit."""
+        plain = [read.tokens for read in self.read(chunk, acting)]
+        if any(weight != 1 for weight in chunk.weights):
+            weigh = WEIGHINGS[self.text.emphasis]
+            nothing = [read.tokens for read in self.read(EMPTY, acting)]
+            plain = [weigh(own, empty, chunk.weights) for own, empty in zip(plain, nothing, strict=True)]
+        return torch.cat(plain, dim=1)
+
+
+def restored(encoded: Encoded, nothing: Encoded, weights: Sequence[float]) -> Encoded:
+    """Each token times its weight, and all brought back to the chunk's mean, as in A1111."""
+    before = encoded.float()
+    after = before * before.new_tensor(weights)[:, None]
+    return (after * (before.mean() / after.mean())).to(encoded)
+
+
+def from_nothing(encoded: Encoded, nothing: Encoded, weights: Sequence[float]) -> Encoded:
+    """Each token as far from an empty prompt's as its weight says, as in ComfyUI: 0 is nothing, 1 the token itself."""
+    empty, by_token = nothing.float(), encoded.new_tensor(weights)[:, None].float()
+    return torch.where(by_token == 1, encoded, ((encoded.float() - empty) * by_token + empty).to(encoded))
+
+
+WEIGHINGS: dict[str, Callable[[Encoded, Encoded, Sequence[float]], Encoded]] = {
+    "a1111": restored,
+    "comfy": from_nothing,
+}
+"""(encoding, an empty prompt's encoding, one weight a token) → encoding."""
 
 
 def final_norm(model: CLIPTextModel) -> torch.nn.LayerNorm:
@@ -54,7 +157,9 @@ def final_norm(model: CLIPTextModel) -> torch.nn.LayerNorm:
     return inner.final_layer_norm
 
 
-def grow(model: CLIPTextModel, vectors: Float[Tensor, "tokens features"]) -> tuple[int, ...]:
+def grow(
+    model: CLIPTextModel | CLIPTextModelWithProjection, vectors: Float[Tensor, "tokens features"]
+) -> tuple[int, ...]:
     """Appends ``vectors`` to the words that the encoder knows; gives their ids, which go on where ids ended."""
     words: Any = model.get_input_embeddings()
     known = len(words.weight)
