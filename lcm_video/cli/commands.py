@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Board = Annotated[str, typer.Argument(metavar="STORYBOARD", help="A YAML file, a preset's name, or a film made here.")]
+Board = Annotated[str, typer.Argument(metavar="STORYBOARD", help="A YAML file, a preset, a film, another tool's file.")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes, for example video.fps=12")
 ]
@@ -97,12 +97,15 @@ def render(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show where an unexpected error came from.")] = False,
 ) -> None:
     """Renders a storyboard to a film."""
+    from lcm_video.cli.locking import verify_lock
     from lcm_video.cli.rendering import render
     from lcm_video.cli.sources import opened
 
     changes = [*(overrides or []), *([f"output.path={output}"] if output else [])]
     style = "json" if json else "quiet" if quiet else ""
-    render(opened(storyboard, changes, allow_path or []), sheet=sheet, overwrite=overwrite, style=style)
+    found = opened(storyboard, changes, allow_path or [])
+    verify_lock(storyboard, found[0])
+    render(found, sheet=sheet, overwrite=overwrite, style=style)
 
 
 @app.command()

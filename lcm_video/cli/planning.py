@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lcm_video.cli.sources import opened
-from lcm_video.errors import StoryboardError
+from lcm_video.errors import CheckpointError, StoryboardError
+from lcm_video.models.slots import check_files
 from lcm_video.plan import Plan, ShotPlan, as_data, plan
 from lcm_video.reader import InvalidStoryboard
-from lcm_video.storyboard import Storyboard
+from lcm_video.storyboard import Scene, Storyboard
 from lcm_video.types import FrameNumbers
 
 ROWS = 24
@@ -35,24 +36,29 @@ def check(source: str, overrides: Sequence[str], allow_paths: Sequence[Path], *,
     """Prints what is wrong with a storyboard; returns the exit code. Without ``as_json`` mistakes are raised."""
     problems: list[dict[str, Any]] = []
     warnings: Sequence[str] = ()
+    code = 0
     try:
-        warnings = plan(opened(source, overrides, allow_paths)[0]).warnings
-    except StoryboardError as error:
+        board = opened(source, overrides, allow_paths)[0]
+        warnings = plan(board).warnings
+        if board.model.checkpoint:
+            check_files(board.model, board.runtime.folders)
+    except (StoryboardError, CheckpointError) as error:
         if not as_json:
             raise
-        problems = _as_data(error, source)
+        problems, code = _as_data(error, source), error.exit_code
     if as_json:
         print(json.dumps({"problems": problems, "warnings": [*warnings]}, ensure_ascii=False))
     else:
         print("\n".join([*(f"warning: {text}" for text in warnings), f"{source}: no problems"]))
-    return StoryboardError.exit_code if problems else 0
+    return code
 
 
-def _as_data(error: StoryboardError, source: str) -> list[dict[str, Any]]:
+def _as_data(error: StoryboardError | CheckpointError, source: str) -> list[dict[str, Any]]:
     """Every problem as a map, for editors."""
     if isinstance(error, InvalidStoryboard):
         return [asdict(problem) for problem in error.problems]
-    return [{"file": source, "path": error.field, "message": error.message, "remedy": error.remedy}]
+    path = error.field if isinstance(error, StoryboardError) else "model"
+    return [{"file": source, "path": path, "message": error.message, "remedy": error.remedy}]
 
 
 def lines(planned: Plan, *, every_frame: bool = False) -> Iterator[str]:
@@ -82,21 +88,47 @@ def _shot(planned: Plan, shot: ShotPlan, every_frame: bool) -> Iterator[str]:
     scene = shot.shot
     last = scene.first + scene.frames - 1
     yield ""
-    yield f"shot     {scene.name or 'whole film'}: frames {scene.first} to {last}, seed {scene.sampling.seed}"
+    yield f"shot     {scene.name or 'whole film'}: frames {scene.first} to {last}, {_seeds(scene)}"
     width = len(str(last))
     for frame in _rows(shot, every_frame):
         shares = [f"{share:4.0%} {text}" for text, share in shot.weights(frame).items()]
         seconds = float((scene.first + frame) / planned.board.video.fps)
         yield f"  {scene.first + frame:>{width}}  {seconds:6.2f}s  {'  +  '.join(shares)}"
+    yield from (f"drawn    {note}" for note in shot.course.notes)
+    yield from _language(shot)
     if any(guidance != 1 for guidance in shot.course.guidance):
         low, high = min(shot.course.guidance), max(shot.course.guidance)
         yield f"guidance {low:g}" + (f" to {high:g}" if high != low else "")
+    for name, numbers in shot.curves.items():
+        if name != "guidance":
+            yield f"curve    {name} {min(numbers):g} to {max(numbers):g}"
     yield f"steps    {scene.sampling.sampler}: {' '.join(f'{level.timestep:g}' for level in shot.course.levels[:-1])}"
     for step, windows in enumerate(shot.windows):
         if step == 0 or windows != shot.windows[step - 1]:
             low, high = shot.coverage(step)
             times = f"{low}" if low == high else f"{low} to {high}"
             yield f"windows  step {step + 1}: {_spans(windows)}   each frame in {times}"
+
+
+def _seeds(scene: Scene, most: int = 6) -> str:
+    """The seeds of a shot, in the order of time."""
+    found = [str(seed) for seed in dict.fromkeys(blend.left for blend in scene.seeds())]
+    shown = ", ".join(found[:most]) + (" …" if len(found) > most else "")
+    return f"seed{'s' * (len(found) > 1)} {shown}"
+
+
+def _language(shot: ShotPlan) -> Iterator[str]:
+    """Yields what prompts say beyond their words: LoRAs that vary, and texts that change over steps."""
+    course = shot.course
+    for name, values in [*course.varying.items(), *((name, rows[0]) for name, rows in course.stepwise.items())]:
+        low, high = min(values), max(values)
+        over = ", changing over steps" if name in course.stepwise else ""
+        yield f"varying  {name} {low:g}" + (f" to {high:g}" if high != low else "") + over
+    for prompted in (course.prompts, course.negative):
+        for prompt, edited in enumerate(prompted.edited):
+            if edited:
+                texts = list(dict.fromkeys(prompted.said(prompt, 0, step) for step in range(prompted.steps)))
+                yield f"editing  {' → '.join(texts)}"
 
 
 def _rows(shot: ShotPlan, every_frame: bool) -> list[int]:

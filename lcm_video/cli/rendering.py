@@ -157,8 +157,10 @@ class Render:
         planned, facts = self.planned, {"seconds": {k: round(v, 3) for k, v in self.stage.seconds.items()}}
         size = f"{self.board.video.width}x{self.board.video.height}"
         told = f"{planned.frames} frames, {planned.seconds:.2f} s at {float(self.board.video.fps):g} fps, {size}"
+        notes = {shot.shot.name or "film": list(shot.course.notes) for shot in planned.shots if shot.course.notes}
+        drawn = {"drawn": notes} if notes else {}
         report = beside(films[0], ".lcm.json")
-        write_report(report, text, films=films, facts={"frames": planned.frames, **facts})
+        write_report(report, text, films=films, facts={"frames": planned.frames, **drawn, **facts})
         for film in films:
             self.stage.tell.result(path=str(film), about=told, frames=planned.frames)
         self.stage.tell.result(path=str(report), about="how it was made")

@@ -1,4 +1,5 @@
-"""What a user names on the command line: a storyboard, a preset, or a film that carries its storyboard."""
+"""What a user names on the command line: a storyboard, a preset, a film that carries its storyboard, or a file of
+another tool."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,7 +7,7 @@ from pathlib import Path
 
 from lcm_video.errors import InputError, StoryboardError
 from lcm_video.media import FORMATS
-from lcm_video.reader import load
+from lcm_video.reader import load, load_text
 from lcm_video.report import Origin, origin
 from lcm_video.storyboard import Storyboard
 
@@ -15,9 +16,12 @@ def opened(source: str, overrides: Sequence[str], allow_paths: Sequence[Path] = 
     """The storyboard that ``source`` is or carries, and where it comes from if it is a film.
 
     Its ``output.path`` is settled: what the storyboard or an override says, ``out/<name>.mp4``, or beside a film
-    that is rendered again, a name with ``.again`` in it.
+    that is rendered again, a name with ``.again`` in it. What another tool wrote is read as ``lcm-video import`` does.
     """
     path = Path(source)
+    if is_of_another_tool(path):
+        board = foreign(path, overrides)
+        return board if board.output.path else with_path(board, Path("out") / f"{path.stem}.mp4"), None
     if not is_film(path):
         board = load(source, overrides, allow_paths=allow_paths)
         return board if board.output.path else with_path(board, Path("out") / f"{path.stem}.mp4"), None
@@ -27,6 +31,30 @@ def opened(source: str, overrides: Sequence[str], allow_paths: Sequence[Path] = 
     ending = board.output.endings[0]
     again = path.with_name(f"{path.name if path.is_dir() else path.stem}.again.{ending}")
     return board if told else with_path(board, again), found
+
+
+def is_of_another_tool(path: Path) -> bool:
+    """Whether this is a file that another tool wrote, by what is in it; films made here are ours."""
+    from lcm_video.importers import is_foreign
+
+    if not path.is_file():
+        return False
+    if is_film(path):
+        from lcm_video.media import about
+
+        try:
+            if about(path) is not None:
+                return False
+        except InputError:  # a text that is only named like a film
+            pass
+    return is_foreign(path)
+
+
+def foreign(path: Path, overrides: Sequence[str]) -> Storyboard:
+    """The storyboard that another tool's file describes."""
+    from lcm_video.cli.importing import storyboard_text
+
+    return load_text(storyboard_text(path), name=f"{path} (imported)", overrides=overrides, folder=path.parent)
 
 
 def is_film(path: Path) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lcm_video.media.output import FORMATS, Audio, Format, Output
 
 if TYPE_CHECKING:
+    from lcm_video.media.carried_texts import texts
     from lcm_video.media.contact_sheet import picked, sheet
     from lcm_video.media.embedded_text import about
     from lcm_video.media.inspecting import MediaFacts, facts
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS", "Audio", "Format", "MediaFacts", "Output",
-    "about", "facts", "picked", "preflight", "read_frames", "sheet", "write",
+    "about", "facts", "picked", "preflight", "read_frames", "sheet", "texts", "write",
 ]  # fmt: skip
 
 # No module is named like a function it holds: importing it would hide the function.
 _HOMES = {
     "about": "embedded_text", "facts": "inspecting", "MediaFacts": "inspecting", "preflight": "readiness",
-    "read_frames": "reading", "picked": "contact_sheet", "sheet": "contact_sheet", "write": "writing",
+    "read_frames": "reading", "picked": "contact_sheet", "sheet": "contact_sheet", "texts": "carried_texts",
+    "write": "writing",
 }  # fmt: skip
 
 
