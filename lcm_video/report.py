@@ -74,7 +74,7 @@ def parameters(scene: Scene, prompts: Timeline, board: Storyboard, frame: int) -
     facts = {
         "Steps": scene.sampling.steps,
         "Sampler": scene.sampling.sampler,
-        "Seed": scene.sampling.seed,
+        "Seed": scene.seed_at(frame),
         "Size": f"{board.video.width}x{board.video.height}",
         "Model": Path(board.model.checkpoint).stem,
     }

@@ -109,7 +109,21 @@ def test_every_storyboard_of_the_documentation_is_one(folder):
         lv.load("shown.yaml")
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "examples").glob("*.yaml")))
+STILLS = ["sd15_still_lcm", "sdxl_still_lcm"]
+"""Examples whose models are not shipped."""
+
+
+@pytest.mark.parametrize("name", STILLS)
+def test_examples_with_models_of_ones_own_are_planned_and_name_what_is_missing(folder, name):
+    planned = CliRunner().invoke(app, ["plan", f"examples/{name}.yaml"])
+    assert (planned.exit_code, "to out/car.png" in planned.stdout) == (0, True), planned.output
+    for command in ("check", "render"):
+        done = CliRunner().invoke(app, [command, f"examples/{name}.yaml"])
+        assert done.exit_code == 4
+        assert "was not found" in done.output
+
+
+@pytest.mark.parametrize("name", sorted({path.stem for path in (ROOT / "examples").glob("*.yaml")} - {*STILLS}))
 def test_every_example_renders(folder, name):
     """Small and quick here; only the size and the steps differ from what the file says."""
     changes = ["video.width=64", "video.height=64", "sampling.steps=1", "output.formats=[]", "-o", "film.mp4"]

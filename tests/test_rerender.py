@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from lcm_video.cli.commands import app
 from lcm_video.errors import InputError
 from lcm_video.media import about
-from lcm_video.models import ModelFile
+from lcm_video.models import ModelFile, find
 from lcm_video.report import changed_models, origin
 
 BOARD = """\
@@ -92,9 +92,11 @@ def test_a_film_without_metadata_says_why_it_cannot_be_rendered(folder):
 def test_a_film_whose_weights_have_changed_says_so(folder):
     run("render", "board.yaml", "-o", "old.gif")
     made = origin(about(folder / "old.gif"), name="old.gif")
-    files = [ModelFile(role, file["name"], file["sha256"]) for role, file in made.models.items()]
+    kinds = {"motion": "motion module"}
+    files = [ModelFile(role, find(file["name"], kind=kinds.get(role, "model"))) for role, file in made.models.items()]
     assert changed_models(made, files) == []
-    files[0] = replace(files[0], sha256="0" * 64)
+    Path("other.safetensors").write_bytes(b"other weights")
+    files[0] = replace(files[0], path=Path("other.safetensors"))
     (told,) = changed_models(made, files)
     assert files[0].name in told
 

@@ -25,7 +25,7 @@ def new_lora(unet: UNet2DConditionModel, *, rank: int) -> dict[str, LowRank]:
             down = nn.Parameter(torch.empty(rank, *inner))
             nn.init.kaiming_uniform_(down, a=math.sqrt(5))
             up = nn.Parameter(torch.zeros(outer, rank, *[1] * (len(inner) - 1)))
-            changes[name.replace(".", "_")] = LowRank(down, up, float(rank))
+            changes[name.replace(".", "_")] = LowRank(down, up, alpha=float(rank))
     return changes
 
 

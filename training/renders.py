@@ -1,13 +1,12 @@
 """Rendering through lcm-video itself, for measuring: exported files in, pictures and clips out."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lcm_video.models import Lora, Model, Runtime, checkpoint
+from lcm_video.models import Lora, Model, Runtime
 from lcm_video.pipeline import Pipeline
 from lcm_video.samplers import Sampling
 from lcm_video.storyboard import Shot, Storyboard, Video
@@ -20,18 +19,6 @@ LCM_STEPS = Sampling(sampler="lcm", steps=4, guidance=1)
 ALONE = Windows(length=16, overlap=0, schedule="static")
 
 
-@contextmanager
-def sizes_in(folder: Path) -> Iterator[None]:
-    """Lets lcm-video know the sizes of the model in ``folder``, before it has taken the place of the shipped one."""
-    known = checkpoint.configs
-    parts = [checkpoint._json(folder / CHECKPOINT.parent / f"{part}.json") for part in ("unet", "vae", "text")]
-    checkpoint.configs = lambda: [checkpoint.Config("embedded", *parts), *known()]
-    try:
-        yield
-    finally:
-        checkpoint.configs = known
-
-
 def load(folder: Path, *, lcm: bool = False, motion: bool = False, negative: bool = False) -> Pipeline:
     """The exported model, with or without its LCM-LoRA, motion module and negative embedding."""
     model = Model(
@@ -40,8 +27,7 @@ def load(folder: Path, *, lcm: bool = False, motion: bool = False, negative: boo
         loras={"lcm": Lora(str(folder / LCM))} if lcm else {},
         embeddings=(str(folder / NEGATIVE),) if negative else (),
     )
-    with sizes_in(folder):
-        return Pipeline.load(model, Runtime(folders=(str((folder / MOTION).parent),), device="cpu"))
+    return Pipeline.load(model, Runtime(folders=(str((folder / MOTION).parent),), device="cpu"))
 
 
 def stills(pipeline: Pipeline, prompts: Sequence[str], sampling: Sampling = LCM_STEPS, *, negative: str = "") -> Tensor:
