@@ -150,7 +150,7 @@ def test_everything_wrong_with_the_models_is_told_at_once_and_before_torch_loads
     assert "embedded.safetensors is an SD 1.5 checkpoint, not a motion module" in done.stderr
     assert "did you mean embedded_lcm_lora" in done.stderr
     assert "torch" not in done.stderr
-    assert "warning  page.safetensors is a web page" in run("plan", "board.yaml", *changes).stdout
+    assert "warning  model.vae: page.safetensors is a web page" in run("plan", "board.yaml", *changes).stdout
 
 
 def test_render_writes_film_report_and_sheet(folder):

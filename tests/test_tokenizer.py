@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -88,3 +89,38 @@ def test_merging_takes_the_earliest_rule_first():
     first, second = Tokenizer(rules), Tokenizer(rules[::-1])
     assert first("abc") == [first.ids["a"], first.ids["bc</w>"]]
     assert second("abc") == [second.ids["ab"], second.ids["c</w>"]]
+
+
+WORDS = ("fox", "Fox's", "it'll", "masterpiece", "8k", "1girl", "café", "naïve", "façade", "trending", "antidisestab")
+SCRIPTS = ("!~", "¡ɏ", "Ͱϻ", "Ѐӹ", "את", "ءي", "ऀॿ", "กฺ", "ぁヿ", "一俿", "가귿", "🌀🗻", "🤌🧿")
+"""The first and the last letter of each."""
+
+
+def texts_of_all_kinds(count, *, seed):
+    """Words, punctuation, contractions, scripts of the world, emoji with joiners, combining marks; some are long."""
+    random = Random(seed)
+
+    def piece():
+        if random.random() < 0.4:
+            return random.choice(WORDS)
+        first, last = map(ord, random.choice(SCRIPTS))
+        letters = "".join(chr(random.randrange(first, last)) for _ in range(random.randint(1, 7)))
+        return letters + random.choice(["", "", "", "\u0301", "\u200d", "\ufe0f", "!!", "...", "'s", " \t "])
+
+    for index in range(count):
+        length = 120 if index % 25 == 0 else random.randint(1, 14)
+        yield random.choice([" ", ", ", "", "\n", "-"]).join(piece() for _ in range(length))
+
+
+def test_six_hundred_more_texts_have_the_ids_of_transformers_itself():
+    from transformers import CLIPTokenizer
+
+    ours = tokenizer()
+    merges = [tuple(pair) for pair in read_merges(carried())]
+    theirs = CLIPTokenizer(vocab=dict(ours.ids), merges=merges)
+    wrong = [
+        text
+        for text in texts_of_all_kinds(600, seed=332)
+        if [BEGIN, *ours(text), END] != theirs(text, truncation=False)["input_ids"]
+    ]
+    assert not wrong

@@ -31,9 +31,9 @@ from training.scores import MEASURED, Row, gains, scene_of, scored
 from training.world import COLOURS, SCENES, SHAPES, SIZES, Thing, joined
 
 GUIDANCE = 7.5
-"""Classifier-free guidance of the base, Stable Diffusion's usual; the LCM-LoRA has it built in, as `lcm.GUIDANCE`."""
+"""Classifier-free guidance of the base: Stable Diffusion's usual."""
 MILD = 4.0
-"""Guidance at which the base draws best in few steps."""
+"""Guidance at which this base draws better in few steps."""
 WAYS = ("left", "right", "up", "down")
 STRANGE = ("cinematic lighting", "in the style of an old master", "35mm, bokeh, 8k", "trending, by a river in Lisbon")
 """What people write that this model has never heard: it should change next to nothing."""
@@ -99,13 +99,21 @@ def still_rows(folder: Path, count: int) -> tuple[dict[str, Row], Tensor]:
         shown = renders.stills(fast, [prompt(thing) for thing in before], LCM4)
         rows["lcm4_scenes"] = say("lcm4_scenes", scenes(shown, before))
     if (folder / NEGATIVE).exists():
-        named = renders.load(folder, negative=True)
-        sampling = Sampling(sampler="ddim", steps=8, guidance=2, seed=1, timesteps="trailing")
-        without, with_it = (renders.stills(named, prompts, sampling, negative=text) for text in ("", NEGATIVE.stem))
-        rows["negative_without"] = say("negative_without", scored(without, wanted))
-        rows["negative_with"] = say("negative_with", scored(with_it, wanted))
-        rows["negative_gains"] = say("negative_gains", gains(without, with_it, wanted))
+        rows |= negative_rows(folder, wanted)
     return rows, pictures
+
+
+def negative_rows(folder: Path, wanted: Sequence[Thing]) -> dict[str, Row]:
+    """What the negative embedding does at guidance 2: to plain prompts, and to such as ask for something bad."""
+    pipeline, rows = renders.load(folder, negative=True), {}
+    sampling = Sampling(sampler="ddim", steps=8, guidance=2, seed=1, timesteps="trailing")
+    for name, ending in {"negative": "", "negative_of_bad": ", low quality"}.items():
+        prompts = [prompt(thing) + ending for thing in wanted]
+        without, with_it = (renders.stills(pipeline, prompts, sampling, negative=text) for text in ("", NEGATIVE.stem))
+        rows[f"{name}_without"] = say(f"{name}_without", scored(without, wanted))
+        rows[f"{name}_with"] = say(f"{name}_with", scored(with_it, wanted))
+        rows[f"{name}_gains"] = say(f"{name}_gains", gains(without, with_it, wanted))
+    return rows
 
 
 def placed(wanted: Sequence[Thing]) -> list[Thing]:
@@ -205,8 +213,9 @@ def summary(rows: Mapping[str, Row]) -> Row:
         found["flicker_to_without"] = rows["with_motion"]["flicker"] / rows["without_motion"]["flicker"]
     if travels := [row for name, row in rows.items() if name.startswith("travel")]:
         found |= {key: fmean(row[key] for row in travels) for key in ("travel_colour", "first_shape", "last_shape")}
-    if "negative_gains" in rows:
-        found |= {f"negative_{key}_gain": rows["negative_gains"][key] for key in MEASURED}
+    for name in ("negative", "negative_of_bad"):
+        if f"{name}_gains" in rows:
+            found |= {f"{name}_{key}_gain": rows[f"{name}_gains"][key] for key in MEASURED}
     return found
 
 

@@ -26,7 +26,7 @@ from training.parts import Captions, load_motion, load_text, load_unet
 RANK = 16
 SKIP = 1000 // DISTILLED
 """Timesteps that one step of the solver skips (k in the paper)."""
-GUIDANCE = (6.0, 9.0)
+GUIDANCE = (1.5, 3.5)
 """Where the guidance that is distilled is drawn from."""
 HUBER = 1e-3
 SIGMA_DATA, TIMESTEP_SCALING = 0.5, 10.0

@@ -55,7 +55,7 @@ def fits(own: str, base: str) -> bool:
 
 
 def faults(model: "Model", folders: Sequence[str] = ()) -> list[CheckpointError]:
-    """What is wrong with the files, as far as names and tables of contents tell; loading checks the weights."""
+    """What is wrong with the files, each after its field, as far as names and tables of contents tell."""
     found: list[CheckpointError] = []
     base = ""
     for slot in slots(model):
@@ -66,7 +66,7 @@ def faults(model: "Model", folders: Sequence[str] = ()) -> list[CheckpointError]
             else:
                 check(slot, path, base)
         except CheckpointError as error:
-            found.append(error)
+            found.append(CheckpointError(f"{slot.field}: {error.message}", remedy=error.remedy))
     return found
 
 
