@@ -15,8 +15,9 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest -q -n 2
 
+# Shapes are not checked here: that would make fuzzing tenfold slower.
 test-slow: .venv/ready
-	$(BIN)/python -m pytest -q -n 2 -m slow
+	$(BIN)/python -m pytest -q -n 2 -m slow -o addopts=--import-mode=importlib
 
 check: .venv/ready
 	$(BIN)/ruff format --check .

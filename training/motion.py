@@ -20,7 +20,7 @@ HIGH = 0.5
 
 def main() -> None:
     """Trains ``motion.safetensors``."""
-    plan, _ = options("Trains the motion module.", minutes=18, rate=2e-3, batch=2, keep=0.995)
+    plan, _ = options("Trains the motion module.", minutes=60, rate=2e-3, batch=2, keep=0.995)
     unet, text, captions, diffusion = load_unet(plan.out), load_text(plan.out), Captions(), Diffusion()
     layers = new_motion(unet)
     inject(unet, layers)

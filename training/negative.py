@@ -31,7 +31,7 @@ class Words(nn.Module):
 
 def main() -> None:
     """Trains ``negative.safetensors``."""
-    plan, _ = options("Trains the negative embedding.", minutes=2, rate=1e-2, batch=16, keep=0.98, decay=0.0)
+    plan, _ = options("Trains the negative embedding.", minutes=3, rate=1e-2, batch=16, keep=0.98, decay=0.0)
     unet, text, captions, diffusion = load_unet(plan.out), load_text(plan.out), Captions(), Diffusion()
     known = text.get_input_embeddings().weight.detach()
     start = known[captions.encode("low quality blurry noisy")[:VECTORS]]

@@ -128,16 +128,6 @@ def load_unet(out: Path) -> UNet2DConditionModel:
     return frozen(UNet2DConditionModel(**config("unet")), out / "unet.safetensors")
 
 
-def load_motion(out: Path, unet: UNet2DConditionModel) -> dict[str, TemporalLayer]:
-    """The trained temporal layers for ``unet``, frozen."""
-    layers, weights = new_motion(unet), load_file(out / "motion.safetensors")
-    for site, layer in layers.items():
-        own = {name.removeprefix(f"{site}."): weight for name, weight in weights.items() if name.startswith(f"{site}.")}
-        layer.load_state_dict(layer.state_dict() | own)
-        layer.requires_grad_(False).eval()
-    return layers
-
-
 def frozen(module: Any, path: Path) -> Any:
     """``module`` with the weights in ``path``, not to be trained."""
     module.load_state_dict(load_file(path))

@@ -12,7 +12,7 @@ from training.parts import Captions, load_text, new_unet, save
 
 def main() -> None:
     """Trains ``unet.safetensors``."""
-    plan, given = options("Trains the image UNet.", minutes=35, rate=2e-3, batch=16, keep=0.999)
+    plan, given = options("Trains the image UNet.", minutes=60, rate=2e-3, batch=16, keep=0.999)
     unet, text, captions, diffusion = new_unet(), load_text(plan.out), Captions(), Diffusion()
     if given.init:
         unet.load_state_dict(load_file(given.init))
