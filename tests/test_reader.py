@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, example, given, reject, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from pydantic import ValidationError
 
 from lcm_video import reader
@@ -283,6 +283,17 @@ curves = st.floats(0, 10) | st.dictionaries(
 )
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn"]) | st.sampled_from("\n\t\x85\u2028\ufeff${\\"))
 prompts = st.dictionaries(st.integers(0, 15).map(str), st.builds(Keyframe, texts, st.sampled_from(TRAVELS)), min_size=1)
+
+
+def is_one(values):
+    """Whether values make a storyboard: random texts may call wildcards or curves that there are not."""
+    try:
+        Storyboard(**values)
+    except ValidationError:
+        return False
+    return True
+
+
 boards = st.fixed_dictionaries(
     {
         "prompts": prompts,
@@ -296,16 +307,13 @@ boards = st.fixed_dictionaries(
         "vars": st.dictionaries(st.sampled_from(["x", "y_1"]), texts),
         "model": st.fixed_dictionaries({"embeddings": st.lists(texts)}),
     },
-)
+).filter(is_one)
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(boards)
 def test_a_dumped_storyboard_reads_back_equal(values):
-    try:
-        board = Storyboard(**values)
-    except ValidationError:  # a prompt that calls what there is not
-        reject()
+    board = Storyboard(**values)
     text = dump(board)
     again = load_text(text, name="again")
     assert again == board
