@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from foreign_files import converted, survives
 from hypothesis import given, settings, strategies as st
 
 from lcm_video.errors import StoryboardError
@@ -285,31 +286,14 @@ files = st.fixed_dictionaries(
 )
 
 
-def converted(data, faithful):
-    """A result, or nothing where an error says why not."""
-    found = document(json.dumps(data), name="x")
-    if not animatediff_cli.recognises(found):
-        return None
-    try:
-        return animatediff_cli.convert(found, faithful=faithful)
-    except StoryboardError:
-        return None
-
-
-def survives(data, faithful):
-    """What is imported passes the check."""
-    if result := converted(data, faithful):
-        load_text(to_yaml(result), name="x")
-
-
 @settings(max_examples=60, deadline=None)
 @given(files, st.booleans())
 def test_any_file_becomes_a_valid_storyboard_or_a_typed_error(data, faithful):
-    survives(data, faithful)
+    survives(animatediff_cli, json.dumps(data), faithful=faithful)
 
 
 @pytest.mark.slow
 @settings(max_examples=20_000, deadline=None)
 @given(files, st.booleans())
 def test_twenty_thousand_files_become_storyboards_or_typed_errors(data, faithful):
-    converted(data, faithful)
+    converted(animatediff_cli, json.dumps(data), faithful=faithful)
