@@ -271,6 +271,14 @@ def test_twenty_thousand_kinds_of_damage(tmp_path):
         survives(seed, tmp_path)
 
 
+def test_a_zip_file_that_speaks_of_several_disks_is_told_like_a_cut_one(tmp_path):
+    """Found by the test above: Python's zipfile raises where it is only asked."""
+    locator = b"PK\x06\x07" + (1).to_bytes(4, "little") + bytes(8) + (2).to_bytes(4, "little")
+    (tmp_path / "x.ckpt").write_bytes(b"PK\x03\x04" + bytes(60) + locator + b"PK\x05\x06" + bytes(18))
+    with pytest.raises(CheckpointError, match="zip directory is missing"):
+        contents(tmp_path / "x.ckpt")
+
+
 def test_the_guard_of_these_tests_sees_a_socket(monkeypatch):
     with pytest.raises(pytest.fail.Exception), socket.socket() as opened:
         opened.connect(("127.0.0.1", 9))

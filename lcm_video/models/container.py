@@ -51,13 +51,21 @@ def sniff(path: Path) -> Container:
         message = f"{path.name} is a web page (HTML), not a model"
         raise CheckpointError(message, remedy="the link was wrong or needs a login: download it in a browser")
     if head.startswith(b"PK\x03\x04"):
-        if not zipfile.is_zipfile(path):
+        if not _has_directory(path):
             raise CheckpointError(f"{path.name} is truncated: its zip directory is missing", remedy=AGAIN)
         return "zip"
     if head.startswith(b"\x80"):
         return "pickle"
     message = f"{path.name} is not a model file: neither safetensors nor PyTorch"
     raise CheckpointError(message, remedy="give a .safetensors, .ckpt, .pt, .pth or .bin file")
+
+
+def _has_directory(path: Path) -> bool:
+    """Whether a zip file's table of contents is there; one that speaks of several disks is none of torch's."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return False
 
 
 def _head(path: Path) -> tuple[bytes, int]:
