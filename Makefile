@@ -25,7 +25,10 @@ check: .venv/ready
 	$(BIN)/pyright
 
 bench: .venv/ready
-	$(BIN)/python bench/render.py
+	$(BIN)/python bench/compare.py
+	$(BIN)/python bench/start.py
+	$(BIN)/python bench/gif.py
+	$(BIN)/python bench/long.py
 
 clean:
 	rm -rf .venv out

@@ -12,10 +12,12 @@ errors resources
 types
 timeline
 windows samplers noise denoiser conditioning start decoder media prompts models picture
+wave seams
 storyboard
 reader course importers
 report work plan
 timeline_picture pipeline
+preview job
 cli
 """
 RANK = {name: rank for rank, line in enumerate(LAYERS.split("\n")) for name in line.split()}
