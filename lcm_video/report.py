@@ -83,7 +83,12 @@ def parameters(scene: Scene, prompts: Timeline, board: Storyboard, frame: int) -
 
 
 def write_report(path: Path, text: str, *, films: Sequence[Path], facts: Mapping[str, Any]) -> Path:
-    """Writes ``path``: the embedded text, the films' hashes, and ``facts`` of this one render, such as its times."""
+    """Writes ``path``: the embedded text, the films' hashes, and ``facts`` of this one render, such as its times.
+
+    Raises ResourceError where it cannot be written; the films stay, and so does an older report.
+    """
+    from lcm_video.media.failures import explained  # knows PyAV's errors, too, which planning does not load
+
     found = {
         **json.loads(text),
         "films": {film.name: digest(film) for film in films if film.is_file()},
@@ -91,8 +96,12 @@ def write_report(path: Path, text: str, *, films: Sequence[Path], facts: Mapping
         **facts,
     }
     partial = path.with_name(f".{path.name}.part")
-    partial.write_text(json.dumps(found, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    return partial.replace(path)
+    with explained(path):
+        try:
+            partial.write_text(json.dumps(found, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+            return partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def digest(path: Path) -> str:

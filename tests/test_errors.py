@@ -1,11 +1,13 @@
 """Every message a storyboard can cause, word for word: faults 1 to 17 that a user or an attacker may write."""
 
 import os
+import re
 import time
 
 import pytest
 
-from lcm_video.errors import StoryboardError, did_you_mean
+from lcm_video import errors
+from lcm_video.errors import Interrupted, LcmVideoError, StoryboardError, did_you_mean
 from lcm_video.reader import InvalidStoryboard, load, load_text
 
 
@@ -31,8 +33,8 @@ def refused(text, *overrides):
             """film.yaml:1:1: prompt: a storyboard has no field 'prompt'
     prompt: {0: a fox}
     ^
-  → did you mean 'prompts'? known: curves, model, negative, output, prompts, runtime, sampling, shots, start, travel, \
-vars, video, wildcards, windows""",
+  → did you mean 'prompts'? known: curves, freeinit, model, negative, output, prompts, runtime, sampling, shots, \
+start, sweep, travel, vars, video, wildcards, windows""",
         ),
         (
             "prompts:\n  0: {text: a fox, ease: smoth}",
@@ -393,3 +395,24 @@ def test_nothing_shown_can_command_a_terminal():
 def test_an_error_says_where_what_and_what_to_do():
     assert str(StoryboardError("the sky is green", remedy="paint it")) == "the sky is green\n  → paint it"
     assert did_you_mean("zebra", ["lcm", "euler"]) == "known: euler, lcm"
+
+
+def test_the_table_of_exit_codes_is_the_classes():
+    """What shells and scripts rely on stands at the top of errors.py, and is true."""
+    told = dict(re.findall(r"^[├└]── (\w+) +([0-9]+)", errors.__doc__, re.MULTILINE))
+    classes = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, LcmVideoError)}
+    assert {name: int(code) for name, code in told.items()} == {
+        kind.__name__: kind("what").exit_code for kind in classes - {LcmVideoError}
+    }
+    assert {3, 4, 5, 6, 7, 130} == {int(code) for code in told.values()}
+
+
+def test_a_stop_has_the_exit_code_of_its_signal_and_says_how_to_go_on():
+    assert (Interrupted().exit_code, Interrupted(exit_code=143).exit_code, Interrupted().exit_code) == (130, 143, 130)
+    assert str(Interrupted()) == "stopped\n  → run the same command again: it goes on from here"
+
+
+def test_notes_come_after_the_remedy():
+    error = StoryboardError("the sky is green", remedy="paint it")
+    error.add_note("it was blue")
+    assert str(error) == "the sky is green\n  → paint it\n  it was blue"

@@ -223,7 +223,7 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("error", [Stop, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [Stop, MemoryError, GeneratorExit])
 @pytest.mark.parametrize("ending", ["mp4", "webm", "gif", "webp", "apng", "png"])
 def test_an_exception_between_frames_leaves_the_old_film_and_nothing_else(tmp_path, ending, error):
     output = Output(path=str(tmp_path / f"film.{ending}"))

@@ -47,15 +47,14 @@ class WebpSink:
         delay = _int24(self.film.ticks(self.count, MILLISECONDS))
         data = b"".join(_riff(name, body) for name, body in _riff_chunks(still) if name in (b"VP8 ", b"VP8L"))
         self.file.write(_riff(b"ANMF", place + delay + b"\x02" + data))  # 2: opaque, no blending
+        self._set_length()
         self.count += 1
 
     def close(self) -> Path:
-        """Adds the text and the length."""
+        """Adds the text."""
         if self.film.about:
             self.file.write(_riff(b"XMP ", xmp(fitting(self.film.about, "webp"))))
-        size = self.file.tell()
-        self.file.seek(4)
-        self.file.write(struct.pack("<I", size - 8))
+            self._set_length()
         self.file.close()
         return self.path
 
@@ -63,6 +62,15 @@ class WebpSink:
         """Closes the file."""
         with suppress(OSError):  # a full disk, which is why it is abandoned
             self.file.close()
+
+    def _set_length(self) -> None:
+        """Says at the beginning how long the file is: a film that is cut off here plays so far."""
+        self.file.flush()
+        length = self.file.tell()
+        self.file.seek(4)
+        self.file.write(struct.pack("<I", length - 8))
+        self.file.flush()
+        self.file.seek(length)
 
 
 class ApngSink:
@@ -90,12 +98,10 @@ class ApngSink:
         else:
             self._chunk(b"fdAT", self._next() + data)
         self.count += 1
+        self._end()
 
     def close(self) -> Path:
-        """Ends the file and sets the number of frames at its beginning."""
-        self._chunk(b"IEND", b"")
-        self.file.seek(self.control)
-        self._chunk(b"acTL", struct.pack(">II", self.count, 0 if self.film.repeat else 1))
+        """The file, which is complete after every frame."""
         self.file.close()
         return self.path
 
@@ -103,6 +109,16 @@ class ApngSink:
         """Closes the file."""
         with suppress(OSError):  # a full disk, which is why it is abandoned
             self.file.close()
+
+    def _end(self) -> None:
+        """Ends the file here, and sets the number of frames at its beginning; the next frame overwrites the end."""
+        length = self.file.tell()
+        self._chunk(b"IEND", b"")
+        self.file.flush()
+        self.file.seek(self.control)
+        self._chunk(b"acTL", struct.pack(">II", self.count, 0 if self.film.repeat else 1))
+        self.file.flush()
+        self.file.seek(length)
 
     def _start(self, chunks: list[tuple[bytes, bytes]]) -> None:
         self.file.write(PNG_START)

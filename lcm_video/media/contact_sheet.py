@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lcm_video.errors import EncodeError
+from lcm_video.media.failures import explained
 from lcm_video.types import Frame
 
 BACKGROUND, TEXT, FAINT, EDGE = (23, 24, 27), (222, 224, 228), (134, 139, 149), (44, 46, 51)
@@ -63,49 +64,58 @@ def picked(total: int, count: int) -> list[int]:
 
 
 def sheet(
-    frames: Sequence[tuple[int, Frame, str]], path: str | Path, *, columns: int = 0, title: str = "", fps: float = 0.0
+    frames: Sequence[tuple[int, Frame, str]],
+    path: str | Path,
+    *,
+    columns: int = 0,
+    title: str = "",
+    fps: float = 0.0,
+    aim: int = TARGET,
 ) -> Path:
     """Writes a PNG of ``frames`` (number, picture, caption) and returns its path.
 
     columns: thumbnails side by side; 0 = chosen by their number
     title: a line above them
     fps: where given, each frame's time stands beside its number
+    aim: pixels that a thumbnail's longer side is near
     """
     if not frames:
         raise EncodeError("there are no frames for a contact sheet", remedy="give at least one")
     path = Path(path)
-    layout = arranged(frames, columns=columns, title=title)
+    layout = arranged(frames, columns=columns, title=title, aim=aim)
     canvas = Image.new("RGB", layout.size, BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     if title:
-        _write(draw, (MARGIN, MARGIN - 4), title, "title", width=layout.size[0] - 2 * MARGIN)
+        write_line(draw, (MARGIN, MARGIN - 4), title, "title", width=layout.size[0] - 2 * MARGIN)
     for index, (number, frame, caption) in enumerate(frames):
         left, top = layout.place(index)
         width, height = layout.thumb
-        canvas.paste(_scaled(frame, layout.thumb), (left, top))
+        canvas.paste(scaled(frame, layout.thumb), (left, top))
         draw.rectangle((left - 1, top - 1, left + width, top + height), outline=EDGE)
         label = f"{number}" + (f"  ·  {number / fps:.2f} s" if fps else "")
-        _write(draw, (left, top + height + 8), label, "number", width=width)
+        write_line(draw, (left, top + height + 8), label, "number", width=width)
         if caption:
-            _write(draw, (left, top + height + 8 + LINE), caption, "caption", width=width)
-    path.parent.mkdir(parents=True, exist_ok=True)
+            write_line(draw, (left, top + height + 8 + LINE), caption, "caption", width=width)
+    return written(canvas, path, quick=aim < TARGET)
+
+
+def written(canvas: Image.Image, path: Path, *, quick: bool = False) -> Path:
+    """Writes a picture as a PNG that is whole whenever it is looked at, and returns its path; quickly, if larger."""
     partial = path.with_name(f".{path.stem}.{os.getpid()}.part.png")
-    try:
-        iio.imwrite(partial, np.asarray(canvas), plugin="pillow")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            iio.imwrite(partial, np.asarray(canvas), plugin="pillow", compress_level=1 if quick else 6)
+            return partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
-def arranged(frames: Sequence[tuple[int, Frame, str]], *, columns: int, title: str) -> Layout:
+def arranged(frames: Sequence[tuple[int, Frame, str]], *, columns: int, title: str, aim: int = TARGET) -> Layout:
     """Thumbnails of whole-number or near scale, in a block that is wider than high."""
     height, width = frames[0][1].shape[:2]
     columns = min(len(frames), columns or _columns(len(frames), width / height))
-    scale = TARGET / max(width, height)
-    # Small frames grow by whole factors: every pixel of the film stays a square.
-    scale = max(1, round(scale)) if scale > 1 else scale
-    thumb = max(1, round(width * scale)), max(1, round(height * scale))
+    thumb = thumbnail(frames[0][1], aim=aim)
     lines = 1 + any(caption for _, _, caption in frames)
     return Layout(
         columns=columns,
@@ -116,6 +126,15 @@ def arranged(frames: Sequence[tuple[int, Frame, str]], *, columns: int, title: s
     )
 
 
+def thumbnail(frame: Frame, *, aim: int = TARGET) -> tuple[int, int]:
+    """The width and height at which a frame is shown: its longer side near ``aim`` pixels."""
+    height, width = frame.shape[:2]
+    scale = aim / max(width, height)
+    # Small frames grow by whole factors: every pixel of the film stays a square.
+    scale = max(1, round(scale)) if scale > 1 else scale
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
 def _columns(count: int, shape: float) -> int:
     """The number of columns that wastes fewest places, near a sheet of 16:9."""
     ideal = (count * 16 / 9 / shape) ** 0.5
@@ -123,20 +142,21 @@ def _columns(count: int, shape: float) -> int:
     return min(candidates, key=lambda n: (-count % n, abs(n - ideal)))
 
 
-def _scaled(frame: Frame, size: tuple[int, int]) -> Image.Image:
+def scaled(frame: Frame, size: tuple[int, int]) -> Image.Image:
+    """A frame at another size: smooth, but where it grows by a whole factor, in squares."""
     picture = Image.fromarray(frame)
     whole = size[0] % picture.width == 0 and size[1] % picture.height == 0
     return picture.resize(size, Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)
 
 
-def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, style: str, *, width: int) -> None:
+def write_line(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, style: str, *, width: int) -> None:
     """One line of text, shortened to ``width`` pixels."""
-    font, text = _font_for(text, SIZES[style])
+    font, text = font_for(text, SIZES[style])
     colour = FAINT if style == "number" else TEXT
     draw.text(place, shortened(text, font, width), font=font, fill=colour)
 
 
-def _font_for(text: str, size: int) -> tuple[Font, str]:
+def font_for(text: str, size: int) -> tuple[Font, str]:
     """Pillow's own font, or one of the system's for letters that it lacks; failing both, boxes."""
     own, plain = ImageFont.load_default(size=size), text.translate(STAND_INS)
     if _covers(own, plain):

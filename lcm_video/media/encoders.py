@@ -34,6 +34,20 @@ class Sink(Protocol):
         """Lets go of everything open; may be called at any time and twice."""
 
 
+@runtime_checkable
+class Stoppable(Protocol):
+    """A sink whose ``close`` does more than complete what it has written, and which can leave that out."""
+
+    def stop(self) -> Path:
+        """Completes the hidden file so that it plays to its last frame, and returns where it is. May come twice."""
+        ...
+
+
+def stopped(sink: Sink) -> Path:
+    """Where a film that ends early is, complete as far as it goes: as quickly as its sink can."""
+    return sink.stop() if isinstance(sink, Stoppable) else sink.close()
+
+
 ENCODERS: dict[str, Callable[[Path, Film], Sink]] = {
     "mp4": VideoSink,
     "mov": VideoSink,

@@ -1,4 +1,4 @@
-"""GIF: 256 colours a frame by FFmpeg's palette filters; exact timing and the storyboard by us.
+"""GIF: 256 colours a frame by FFmpeg's palette filters or our look-up; exact timing and the storyboard by us.
 
 FFmpeg's muxer rounds each delay for itself and drops metadata, so the finished file's blocks are walked once: every
 delay is set so that the film's length is exact, and a comment goes in where readers look for it.
@@ -20,6 +20,7 @@ from av.filter.context import FilterContext
 from lcm_video.media.embedded_text import KEY, fitting
 from lcm_video.media.film import Film, finished
 from lcm_video.media.gif_blocks import APPLICATION, GRAPHIC_CONTROL, blocks, comment, with_delay
+from lcm_video.media.gif_palette import PalettePerSegment
 from lcm_video.types import Frame
 
 TICKS = 100
@@ -30,18 +31,21 @@ SMALL = "dither=bayer:bayer_scale=3"
 
 
 class GifSink:
-    """Frames to a GIF: a palette for every frame at once, or one for the film after a pass over a spool on disk."""
+    """Frames to a GIF: a palette for every frame or every segment at once, or one for the film.
+
+    That one is known after a pass over all frames, which wait in a spool on disk.
+    """
 
     def __init__(self, path: Path, film: Film) -> None:
         self.path, self.film, self.trouble = path, film, ""
         self.count = 0
-        options = {"fflags": "+bitexact", "loop": "0" if film.repeat else "-1"}
+        options = {"fflags": "+bitexact", "flush_packets": "1", "loop": "0" if film.repeat else "-1"}
         self.container = av.open(str(path), "w", format="gif", container_options=options)
         self.stream = self.container.add_stream("gif", rate=TICKS)
         self.stream.width, self.stream.height, self.stream.pix_fmt = film.width, film.height, "pal8"
-        small = film.output.gif == "small"
-        self.spool = tempfile.TemporaryFile(dir=path.parent) if small else None  # noqa: SIM115 (closed by abandon)
-        self.filters = PaletteOfFilm(film) if self.spool else PalettePerFrame(film)
+        kind = film.output.gif
+        self.spool = tempfile.TemporaryFile(dir=path.parent) if kind == "small" else None  # noqa: SIM115 (see abandon)
+        self.filters = PALETTES[kind](film)
 
     def add(self, frame: Frame) -> None:
         """Encodes the next frame, or keeps it on disk until the palette is known."""
@@ -85,7 +89,7 @@ class GifSink:
         filters.push(None)
         self._encode(filters)
 
-    def _encode(self, filters: "Filters") -> None:
+    def _encode(self, filters: "Filters | PalettePerSegment") -> None:
         for video in filters.pulled():
             self.container.mux(self.stream.encode(video))
 
@@ -146,6 +150,10 @@ class PaletteOfFilm(Filters):
         self.source.link_to(palette)
         palette.link_to(self.sink)
         self.graph.configure()
+
+
+PALETTES = {"quality": PalettePerFrame, "small": PaletteOfFilm, "fast": PalettePerSegment}
+"""What makes the colours, by `Output.gif`."""
 
 
 class OnePalette(Filters):

@@ -81,7 +81,8 @@ class Output:
         WebP at 0 is lossless
     chroma: 420 plays everywhere and needs even sizes; 444 keeps coloured edges sharp (10 bits in H.264, H.265 and
         ProRes, whose 420 is 4:2:2)
-    gif: quality = a palette for every frame; small = one palette for the film, about half the size
+    gif: quality = a palette for every frame, dithered; small = one palette for the film, about half the size; fast = a
+        palette for some dozens of frames, not dithered, 20 times as fast to write
     repeat: whether GIF, WebP and APNG begin again after the last frame
     audio: sound for the formats that carry it
     metadata: whether each file carries its own storyboard
@@ -92,7 +93,7 @@ class Output:
     codec: Literal["", "h264", "h265", "av1", "vp9", "prores"] = ""
     quality: Annotated[int, Field(ge=0, le=51)] = 18
     chroma: Literal["420", "444"] = "420"
-    gif: Literal["quality", "small"] = "quality"
+    gif: Literal["quality", "small", "fast"] = "quality"
     repeat: bool = True
     audio: Audio = Audio()
     metadata: bool = True

@@ -13,6 +13,7 @@ from lcm_video.media.film import Film
 from lcm_video.media.gif import TICKS
 from lcm_video.media.opening import MAX_SIDE
 from lcm_video.media.output import FORMATS, Output
+from lcm_video.media.space import check_space
 from lcm_video.media.target import Target
 from lcm_video.media.video import CODECS, configure
 
@@ -24,7 +25,7 @@ def preflight(output: Output, *, width: int, height: int, fps: Fraction, frames:
     """Raises what `write` would raise late: sizes, rates, encoders, sound and the places to write to.
 
     StoryboardError for what the storyboard asks; InputError for an encoder that is not there or sound that cannot be
-    read; ResourceError for a folder that cannot be written to.
+    read; ResourceError for a folder that cannot be written to, or a disk without the room for so many frames.
     """
     film = Film(width, height, fps, output, expected=frames)
     for ending in output.endings:
@@ -41,6 +42,8 @@ def preflight(output: Output, *, width: int, height: int, fps: Fraction, frames:
             raise StoryboardError(f"{width}×{height} is too large for {ending}", remedy="smaller video", field="path")
     if output.audio.source and any(FORMATS[ending].audio for ending in output.endings):
         audio.check(output.audio)
+    if frames is not None:
+        check_space(output, width=width, height=height, fps=fps, frames=frames)
 
 
 def _check_multiple(film: Film, codec: str) -> None:

