@@ -3,31 +3,33 @@
 film = write(decode(vae, last(sampler(windowed(guided(unet_denoiser(unet, travel(timeline)))), noise))))
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from lcm_video import models
-from lcm_video.conditioning import travel, varying
+from lcm_video.conditioning import travel, travel_on_demand, varying
 from lcm_video.course import Course, course_of
 from lcm_video.decoder import decode
 from lcm_video.denoiser import by_step, guided, held, unet_denoiser
 from lcm_video.media import read_frames
 from lcm_video.models import Model, ModelFile, Runtime
-from lcm_video.noise import frame_noise
+from lcm_video.models.needs import windows_at_once
+from lcm_video.noise import frame_noise, shared
 from lcm_video.prompts.scripts import Script
-from lcm_video.samplers import SAMPLERS, Betas, Step
+from lcm_video.samplers import Betas, Step
 from lcm_video.start import fitted, latents_of
 from lcm_video.storyboard import Scene, Storyboard, shots
 from lcm_video.timeline import Timeline
-from lcm_video.types import Denoiser, Frame, Latents, TextEncoder, Unet, Vae
-from lcm_video.windows import plan_windows, windowed
+from lcm_video.types import Conditioning, Denoiser, Frame, FrameNumbers, Latents, TextEncoder, Unet, Vae
+from lcm_video.wave import Live, Take, Wave, again, breadth
+from lcm_video.wave.take import Map
+from lcm_video.windows import plan_windows
 
-Map = Callable[..., Any]
-"""What runs windows: the built-in ``map``, a thread pool's, or one that also counts them for a progress bar."""
+MANY = 128
+"""Texts that are all kept encoded, each a quarter of a megabyte. A weight that is a curve makes one of every frame."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +42,38 @@ class Pipeline:
     betas: Betas = Betas()
     files: tuple[ModelFile, ...] = ()
     notes: tuple[str, ...] = ()
+    window: int | None = None  # frames that the motion module draws best at once
 
     @classmethod
     def load(cls, model: Model, runtime: Runtime = Runtime()) -> "Pipeline":
         """Reads the weights that ``model`` names. Raises CheckpointError for what is missing or does not fit."""
         parts = models.load(model, runtime)
         betas = Betas(parts.betas.start, parts.betas.end, parts.betas.schedule)
-        return cls(parts.text, parts.unet, parts.vae, betas, parts.files, parts.notes)
+        window = parts.card.window if parts.card else None
+        return cls(parts.text, parts.unet, parts.vae, betas, parts.files, parts.notes, window)
 
     def frames(self, board: Storyboard, *, map: Map = map) -> Iterator[Frame]:
-        """Renders the film, yielding frames as they are decoded, while later shots are still to be drawn."""
+        """Renders the film, yielding frames as they are decoded, while later ones are still to be drawn.
+
+        Memory does not grow with the film: see `wave`.
+        """
         for shot in shots(board):
-            (last,) = deque(self.shot_steps(board, shot, map=map), maxlen=1)
-            yield from decode(self.vae, last.latents, batch=board.runtime.decode_batch)
+            for turn in self.wave(board, shot, map=map):
+                if turn.finished is not None:
+                    yield from decode(self.vae, turn.finished, batch=board.runtime.decode_batch)
+
+    def wave(
+        self,
+        board: Storyboard,
+        shot: Scene,
+        *,
+        chunks: Sequence[range] | None = None,
+        live: Live | None = None,
+        map: Map = map,
+    ) -> Wave:
+        """Draws one shot, or some chunks of it, with few latents alive at any moment: see `Wave`."""
+        take = self.take(board, shot, map=map)
+        return Wave(take, chunks, live=live, map=map, breadth=breadth(take, threads=board.runtime.parallel_windows))
 
     def steps(self, board: Storyboard, *, map: Map = map) -> Iterator[Step]:
         """Denoises every shot in turn, yielding after each step; a shot's last latents are its film."""
@@ -60,41 +81,68 @@ class Pipeline:
 
     def shot_steps(self, board: Storyboard, shot: Scene, *, map: Map = map) -> Iterator[Step]:
         """Denoises one shot, yielding after each step; the last step's latents are its frames."""
+        return self.take(board, shot, map=map).steps(map=map)
+
+    def take(self, board: Storyboard, shot: Scene, *, map: Map = map) -> Take:
+        """A shot with everything a sampler needs to draw it; ``map`` runs what is drawn before it begins."""
         course = course_of(board, shot, self.betas)
+        levels, own = course.levels, board.windows
+        windows = plan_windows(own, frames=shot.frames, levels=levels, loop=course.loop, window=self.window)
         shape = (self.vae.channels, board.video.height // self.vae.factor, board.video.width // self.vae.factor)
-        noise = frame_noise(shot.seeds(), shape, shot=shot.name)
+
+        length, stride = windows.options.length, windows.options.length - windows.options.overlap
+        around = shot.frames if course.loop else 0
+        alike = shared(own.noise, length=length, stride=stride, seed=shot.seed, shot=shot.name, loop=around)
+        noise = frame_noise(shot.seeds(), shape, shot=shot.name, alike=alike)
 
         toward, away = course.scripts(acting=getattr(self.text, "loras", frozenset()))
         positive = self._towards(course, toward)
         # At guidance 1 the negative prompt is never asked for: it is not even encoded.
         negative = positive if set(course.guidance) == {1} else self._towards(course, away)
-        denoise = guided(positive, negative, course.guidance)
-        denoise = windowed(
-            denoise,
-            plan_windows(board.windows, frames=shot.frames, levels=course.levels, loop=course.loop),
-            blend=board.windows.blend,
-            map=map,
-            batch=board.runtime.window_batch,
+        take = Take(
+            frames=shot.frames,
+            shape=shape,
+            levels=levels,
+            sampler=shot.sampling.sampler,
+            denoise=guided(positive, negative, course.guidance),
+            windows=windows,
+            begin=noise,
+            noise=noise,
+            blend=own.blend,
+            batch=board.runtime.window_batch or windows_at_once(self.unet, length, *shape[1:]),
         )
-        latents = noise(0, range(shot.frames))
-        if shot.start.source:
-            source = self._source(board, shot)
-            denoise = held(denoise, source, course.begins, course.levels)
-            signal = course.levels[0].alpha
-            latents = signal**0.5 * source + (1 - signal) ** 0.5 * latents
-        yield from SAMPLERS[shot.sampling.sampler].sample(denoise, latents, course.levels, noise)
+        take = self._begun(take, course) if shot.start.source else take
+        return again(take, board.freeinit, map=map, breadth=breadth(take, threads=board.runtime.parallel_windows))
+
+    def _begun(self, take: Take, course: Course) -> Take:
+        """A take that begins from the image or video that the shot names."""
+        source = self._source(course.board, course.shot)
+        signal = course.levels[0].alpha
+
+        def begin(number: int, frames: FrameNumbers) -> Latents:
+            return signal**0.5 * source[[*frames]] + (1 - signal) ** 0.5 * take.noise(number, frames)
+
+        around = partial(held, source=source, begins=course.begins, levels=course.levels)
+        return replace(take, begin=begin, around=around)
 
     def _towards(self, course: Course, script: Script) -> Denoiser:
         """A denoiser that draws the prompts of ``script``, travelling between them."""
-        encoded = self.text(script.texts)
+        travelling = self._travelling(script.texts)
         count = max(len(script.steps), course.stages)
 
         def at(step: int) -> Denoiser:
             timeline = Timeline(script.texts, script.steps[min(step, len(script.steps) - 1)])
-            conditioning = travel(timeline, encoded, blend=course.board.travel.blend)
+            conditioning = travelling(timeline, blend=course.board.travel.blend)
             return unet_denoiser(self.unet, varying(conditioning, course.numbers(step)))
 
         return by_step([at(step) for step in range(count)], course.levels)
+
+    def _travelling(self, texts: Sequence[str]) -> Callable[..., Conditioning]:
+        """What turns a timeline of ``texts`` into encodings: encoded all at once, or where they are many on demand."""
+        on_demand = getattr(self.text, "on_demand", None)
+        if len(texts) > MANY and on_demand:
+            return partial(travel_on_demand, encode=on_demand(texts))
+        return partial(travel, encoded=self.text(texts))
 
     def _source(self, board: Storyboard, shot: Scene) -> Latents:
         """The latents of the image or video that the shot begins from."""

@@ -1,12 +1,13 @@
 """Where a shot begins: noise, or an image or video that is noised part of the way."""
 
 from collections.abc import Iterable, Iterator
-from itertools import islice, repeat
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic.dataclasses import dataclass
 
 from lcm_video.errors import InputError
+from lcm_video.scratch import room
 from lcm_video.timeline import Curve, within
 from lcm_video.types import STRICT, Frame, Latents, Vae
 
@@ -52,27 +53,32 @@ def fitted(frames: Iterable[Frame], *, width: int, height: int, fit: str, name: 
 
 
 def latents_of(vae: Vae, frames: Iterable[Frame], *, count: int, batch: int = 4) -> Latents:
-    """The latents of the first ``count`` frames; fewer frames are filled up with the last one."""
+    """The latents of the first ``count`` frames; fewer frames are filled up with the last one.
+
+    Every frame is read once and encoded once, ``batch`` together. A still image takes the room of one frame, many
+    frames of a video that of a file (`scratch`).
+    """
     import numpy as np
     import torch
     from einops import rearrange
 
-    def chunks() -> Iterator[list[Frame]]:
-        endless = _held(frames)
-        for done in range(0, count, batch):
-            yield list(islice(endless, min(batch, count - done)))
-
-    def encoded(chunk: list[Frame]) -> Latents:
-        pixels = torch.from_numpy(np.stack(chunk)).float() / 127.5 - 1
+    def encoded(pictures: list[Frame]) -> Latents:
+        pixels = torch.from_numpy(np.stack(pictures)).float() / 127.5 - 1
         return vae.encode(rearrange(pixels, "frames rows columns rgb -> frames rgb rows columns"))
 
-    return torch.cat([encoded(chunk) for chunk in chunks()])
-
-
-def _held(frames: Iterable[Frame]) -> Iterator[Frame]:
-    last = None
-    for frame in frames:
-        yield (last := frame)
-    if last is None:
+    given = islice(frames, count)
+    batches = chain(iter(lambda: [*islice(given, batch)], []), [[]])
+    first, second = next(batches), next(batches, [])
+    if not first:
         raise InputError("start.source holds no frames", remedy="choose another image or video")
-    yield from repeat(last)
+    rows = encoded(first)
+    if len(first) == 1 and not second:
+        return rows.contiguous().expand(count, -1, -1, -1)
+    # A VAE may lay its latents out in another order: here they always lie alike, for a UNet's rounding depends on it.
+    every, done = room(count, *rows.shape[1:]), len(rows)
+    every[:done] = rows
+    for pictures in filter(None, chain([second], batches)):
+        every[done : done + len(pictures)] = encoded(pictures)
+        done += len(pictures)
+    every[done:] = every[done - 1]
+    return every

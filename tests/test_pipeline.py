@@ -10,7 +10,9 @@ import pytest
 import torch
 
 import lcm_video as lv
+from lcm_video.freeinit import FreeInit
 from lcm_video.models import Lora
+from lcm_video.plan import plan
 from lcm_video.samplers import Sampling
 from lcm_video.start import Start
 from lcm_video.storyboard import Shot, shots
@@ -86,6 +88,42 @@ def test_windows_in_threads_or_batches_give_the_same_bits(pipeline, board):
     with ThreadPoolExecutor(2) as pool:
         assert torch.equal(once, latents(pipeline, made, map=pool.map))
     assert torch.equal(once, latents(pipeline, replace(made, runtime=replace(made.runtime, window_batch=3))))
+
+
+@pytest.fixture
+def square(tmp_path):
+    """A black picture."""
+    iio.imwrite(tmp_path / "black.png", np.zeros((64, 64, 3), np.uint8))
+    return str(tmp_path / "black.png")
+
+
+VARIED = {
+    "lcm": {},
+    "loop": {"loop": True, "windows": Windows(length=4, overlap=2, stride=2)},
+    "guided": {
+        "sampling": Sampling(sampler="dpmpp_2m", steps=3, guidance={"0": 1.0, "-1": 3.0}),
+        "negative": "a square",
+    },
+    "edited": {
+        "sampling": Sampling(sampler="euler_a", steps=3, guidance=2),
+        "prompts": {"0": "[red:green:0.5] circle"},
+    },
+    "source": {"sampling": Sampling(steps=3), "strength": {"0": 0.2, "-1": 1.0}},
+}
+
+
+@pytest.mark.parametrize("kind", VARIED)
+def test_the_film_is_drawn_as_a_wave_with_the_bits_of_the_plain_way(pipeline, board, square, kind):
+    options = {"frames": 19, "steps": 2, "windows": Windows(length=4, overlap=1), **VARIED[kind]}
+    if strength := options.pop("strength", None):
+        options["start"] = Start(square, strength=strength)
+    made = board(**options)
+    whole = latents(pipeline, made)
+    beside = replace(made, runtime=replace(made.runtime, window_batch=2, parallel_windows=2))
+    with ThreadPoolExecutor(2) as pool:
+        for each, how in ((made, map), (beside, pool.map)):
+            wave = pipeline.wave(each, shots(each)[0], map=how)
+            assert torch.equal(torch.cat([turn.finished for turn in wave if turn.finished is not None]), whole)
 
 
 def test_without_a_motion_module_a_longer_film_begins_with_the_shorter_one(board, embedded):
@@ -215,6 +253,40 @@ def test_the_windows_of_a_loop_run_over_its_seam(idle, board):
     seen.clear()
     latents(idle[0], board(frames=24, steps=2), map=spied)
     assert not any({23, 0} <= window for window in seen)
+
+
+def test_windows_are_as_long_as_the_loaded_modules_card_says(pipeline, idle, board):
+    assert pipeline.window == 16
+    quiet, calls = idle
+    latents(replace(quiet, window=6), board(frames=20))
+    latents(replace(quiet, window=6), board(frames=20, windows=Windows(length=8, overlap=2)))
+    assert {clip for _, clip, _ in calls} == {6, 8}
+
+
+def test_frames_of_later_windows_begin_with_noise_of_the_first(idle, board):
+    """Where nothing is predicted, one step of DDIM only scales what a frame began with."""
+    same = board(
+        frames=12, windows=Windows(length=4, overlap=1, noise="repeat"), sampling=Sampling(sampler="ddim", steps=1)
+    )
+    found = latents(idle[0], same)
+    assert torch.equal(found[:4], found[4:8])
+    assert not torch.allclose(found[0], found[1])
+    own = latents(idle[0], replace(same, windows=replace(same.windows, noise="own")))
+    assert torch.equal(own[:4], found[:4])
+    assert not torch.allclose(own[4:8], found[4:8])
+
+
+@pytest.mark.parametrize("start", ["noise", "source"])
+def test_a_film_is_drawn_again_from_its_low_frequencies(idle, board, square, start):
+    """The same by the plain way and as a wave, and as often as asked for."""
+    source = Start(square, strength=0.8) if start == "source" else Start()
+    made = board(frames=12, steps=2, windows=Windows(length=4, overlap=1), freeinit=FreeInit(2), start=source)
+    quiet, calls = idle
+    found = latents(quiet, made)
+    assert len(calls) == plan(made).shots[0].calls()
+    wave = [turn.finished for turn in quiet.wave(made, shots(made)[0]) if turn.finished is not None]
+    assert torch.equal(torch.cat(wave), found)
+    assert not torch.allclose(latents(quiet, replace(made, freeinit=FreeInit())), found, atol=1e-2)
 
 
 def test_two_shots_of_the_same_seed_have_noise_of_their_own(idle, board):

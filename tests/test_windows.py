@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from pydantic import ValidationError
 
+from lcm_video.errors import StoryboardError
 from lcm_video.samplers import Betas, Sampling, schedule
 from lcm_video.types import Clips, clip_length
 from lcm_video.windows import BLENDS, Windows, cut, halving, plan_windows, shares, windowed
@@ -246,5 +247,29 @@ def test_steps_at_one_timestep_have_the_same_windows():
 @pytest.mark.parametrize("overlap", [16, 20])
 def test_an_overlap_as_long_as_the_window_is_refused(overlap):
     with pytest.raises(ValidationError, match="is not below the window length, 16\n  → a quarter") as refusal:
-        Windows(overlap=overlap)
+        Windows(length=16, overlap=overlap)
     assert refusal.value.errors()[0]["ctx"]["error"].field == "overlap"
+
+
+@pytest.mark.parametrize(
+    ("options", "window", "settled"),
+    [
+        (Windows(), None, (16, 4)),
+        (Windows(), 8, (8, 2)),
+        (Windows(), 64, (64, 16)),
+        (Windows(overlap=7), 32, (32, 7)),
+        (Windows(length=12), 32, (12, 3)),
+        (Windows(length=1), 32, (1, 0)),
+        (Windows(length=12, overlap=0), 32, (12, 0)),
+    ],
+)
+def test_windows_are_as_long_as_the_motion_module_draws_best(options, window, settled):
+    plan = plan_windows(options, frames=100, levels=LEVELS, window=window)
+    assert plan.options[:2] == settled
+    assert {len(window) for window in plan(999)} == {settled[0]}
+
+
+def test_an_overlap_that_the_motion_modules_window_has_no_room_for_is_refused():
+    with pytest.raises(StoryboardError, match="8 is not below the window length, 8") as refusal:
+        Windows(overlap=8).settled(8)
+    assert refusal.value.field == "windows.overlap"

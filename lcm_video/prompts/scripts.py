@@ -99,6 +99,7 @@ def script(prompted: Prompted, scales: Scales) -> Script:
     texts: dict[str, int] = {}
     stages = prompted.stages if all(_steady(scale) for scale in scales.values()) else prompted.steps
     known: dict[tuple[int, int, int], int] = {}
+    blends: dict[Blend, Blend] = {}  # most frames and steps are alike: each is held once
 
     def placed(prompt: int, frame: int, step: int) -> int:
         key = prompt, frame if scales or prompted.weighted[prompt] else 0, step
@@ -110,7 +111,8 @@ def script(prompted: Prompted, scales: Scales) -> Script:
     def blend(step: int, frame: int) -> Blend:
         left, right, mix = prompted.timeline.frames[frame]
         first, last = placed(left, frame, step), placed(right, frame, step)
-        return Blend(first, last, mix if first != last else 0.0)
+        here = Blend(first, last, mix if first != last else 0.0)
+        return blends.setdefault(here, here)
 
     frames = range(len(prompted.timeline.frames))
     steps = tuple(tuple(blend(step, frame) for frame in frames) for step in range(stages))

@@ -4,9 +4,11 @@ Every prompt's encoding is the same bits whichever prompts are encoded beside it
 make all equally long: chunks are encoded one at a time, because the rounding of a batch may depend on its size.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
@@ -23,12 +25,22 @@ Encoded = Float[Tensor, "77 features"]
 Strengths = tuple[tuple[str, float], ...]
 """How strongly LoRAs act on the text encoders: names and numbers."""
 
+KEPT = 128
+"""Encodings that are kept where there are many: more than the frames that are drawn at one time."""
+
 
 class Read(NamedTuple):
     """What an encoder makes of one chunk; ``pooled`` is the whole chunk in one vector, where the model has it."""
 
     tokens: Encoded
     pooled: Float[Tensor, " projection"] | None
+
+
+class Line(NamedTuple):
+    """What a prompt comes to: its chunks, and the LoRAs that act while they are encoded."""
+
+    chunks: tuple[Chunk, ...]
+    acting: Strengths
 
 
 @dataclass(frozen=True)
@@ -86,32 +98,38 @@ class Text:
         Shorter prompts end in encodings of nothing: never in zeros, which the UNet has not seen and which would fade
         the picture while one prompt travels to another.
         """
-        memory = _Memory(self)
-        lines = [self._line(prompt) for prompt in prompts]
-        most = max((len(chunks) for chunks, _ in lines), default=1)
-        rows = [
-            torch.cat([memory.weighed(chunk, acting) for chunk in (*chunks, *(EMPTY,) * (most - len(chunks)))])
-            for chunks, acting in lines
-        ]
-        found = {"tokens": torch.stack(rows)}
-        pooled = [memory.read(chunks[0], acting)[-1].pooled for chunks, acting in lines]
-        whole = [vector for vector in pooled if vector is not None]
-        return {**found, "pooled": torch.stack(whole)} if whole else found
+        lines = [self.line(prompt) for prompt in prompts]
+        longest = max((len(line.chunks) for line in lines), default=1)
+        memory = Memory(self)
+        return stacked([memory.encoding(line, longest) for line in lines])
 
-    def _line(self, prompt: str) -> tuple[tuple[Chunk, ...], Strengths]:
+    def on_demand(self, prompts: Sequence[str]) -> "OnDemand":
+        """The encodings of ``prompts`` by number, each worked out when it is asked for."""
+        return OnDemand(self, prompts)
+
+    def line(self, prompt: str) -> Line:
         """A prompt's chunks, and the LoRAs that act while they are encoded."""
         text, found = strengths(prompt)
-        return self.vocabulary.chunks(text, self.emphasis), tuple(
-            (name, amount.text) for name, amount in sorted(found.items()) if name in self.loras and amount.text
-        )
+        acting = ((name, amount.text) for name, amount in sorted(found.items()) if name in self.loras and amount.text)
+        return Line(self.vocabulary.chunks(text, self.emphasis), tuple(acting))
 
 
-class _Memory:
-    """Encodes every distinct chunk once, whatever its weights: these are applied to what comes out."""
+class Memory:
+    """Encodes every distinct chunk once, whatever its weights: these are applied to what comes out.
 
-    def __init__(self, text: Text) -> None:
-        self.text = text
-        self.known: dict[tuple[Any, ...], tuple[Read, ...]] = {}
+    capacity: how many chunks are remembered, the latest; 0 is all
+    """
+
+    def __init__(self, text: Text, capacity: int = 0) -> None:
+        self.text, self.capacity = text, capacity
+        self.known: OrderedDict[tuple[Any, ...], tuple[Read, ...]] = OrderedDict()
+
+    def encoding(self, line: Line, chunks: int) -> dict[str, Tensor]:
+        """A prompt's encoding, filled up to so many chunks."""
+        filled = (*line.chunks, *(EMPTY,) * (chunks - len(line.chunks)))
+        tokens = torch.cat([self.weighed(chunk, line.acting) for chunk in filled])
+        pooled = self.read(line.chunks[0], line.acting)[-1].pooled
+        return {"tokens": tokens} if pooled is None else {"tokens": tokens, "pooled": pooled}
 
     def read(self, chunk: Chunk, acting: Strengths) -> tuple[Read, ...]:
         """What each model makes of a chunk without weights."""
@@ -119,6 +137,8 @@ class _Memory:
         if key not in self.known:
             with self.text.acting(dict(acting)):
                 self.known[key] = tuple(encoder(chunk.ids(encoder.pad)) for encoder in self.text.encoders)
+        if self.capacity:
+            recent(self.known, key, self.capacity)
         return self.known[key]
 
     def weighed(self, chunk: Chunk, acting: Strengths) -> Encoded:
@@ -129,6 +149,45 @@ class _Memory:
             nothing = [read.tokens for read in self.read(EMPTY, acting)]
             plain = [weigh(own, empty, chunk.weights) for own, empty in zip(plain, nothing, strict=True)]
         return torch.cat(plain, dim=1)
+
+
+class OnDemand:
+    """The encodings of many prompts by number: worked out when asked for, and of which the latest are kept.
+
+    They are the bits that `Text` gives for all of them at once: equally long, as the longest prompt has it.
+    """
+
+    def __init__(self, text: Text, prompts: Sequence[str], capacity: int = KEPT) -> None:
+        self._text, self._prompts, self._capacity = text, prompts, capacity
+        self._chunks = max((len(text.line(prompt).chunks) for prompt in prompts), default=1)
+        self._memory = Memory(text, capacity)
+        self._rows: OrderedDict[int, dict[str, Tensor]] = OrderedDict()
+        self._lock = Lock()  # windows may ask from several threads, and LoRAs act on the one model while it encodes
+
+    def __call__(self, numbers: Sequence[int]) -> Encoding:
+        """The encodings of some prompts, one row each."""
+        with self._lock:
+            return stacked([self._row(number) for number in numbers])
+
+    def _row(self, number: int) -> dict[str, Tensor]:
+        if number not in self._rows:
+            line = self._text.line(self._prompts[number])
+            self._rows[number] = self._memory.encoding(line, self._chunks)
+        recent(self._rows, number, self._capacity)
+        return self._rows[number]
+
+
+def recent(known: OrderedDict, key: Any, capacity: int) -> None:
+    """Marks a key as the latest that was used, and drops the oldest beyond ``capacity``."""
+    known.move_to_end(key)
+    while len(known) > capacity:
+        known.popitem(last=False)
+
+
+def stacked(rows: Sequence[Mapping[str, Tensor]]) -> Encoding:
+    """The encodings of several prompts, by name one row for each."""
+    names = rows[0].keys() if rows else {"tokens"}
+    return {name: torch.stack([row[name] for row in rows]) for name in names}
 
 
 def restored(encoded: Encoded, nothing: Encoded, weights: Sequence[float]) -> Encoded:

@@ -33,17 +33,21 @@ __all__ = [
 
 
 class Sampler(NamedTuple):
-    """A way to draw latents, and the schedules it may follow by name; ``diffusers`` is the usual one."""
+    """A way to draw latents, and the schedules it may follow by name; ``diffusers`` is the usual one.
+
+    looks_back: whether a step asks what the one before predicted, which must then be kept for every frame
+    """
 
     sample: Sample
     schedules: Mapping[str, Schedule]
+    looks_back: bool = True
 
 
 SAMPLERS: dict[str, Sampler] = {
-    "lcm": Sampler(generators.lcm, schedules.LCM),
-    "euler": Sampler(generators.ddim, schedules.EULER),
-    "euler_a": Sampler(generators.euler_a, schedules.EULER),
-    "ddim": Sampler(generators.ddim, schedules.DDIM),
+    "lcm": Sampler(generators.lcm, schedules.LCM, looks_back=False),
+    "euler": Sampler(generators.ddim, schedules.EULER, looks_back=False),
+    "euler_a": Sampler(generators.euler_a, schedules.EULER, looks_back=False),
+    "ddim": Sampler(generators.ddim, schedules.DDIM, looks_back=False),
     "dpmpp_2m": Sampler(generators.dpmpp_2m, schedules.DPM),
 }
 """Samplers by their name in a storyboard."""

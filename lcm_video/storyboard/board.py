@@ -7,6 +7,7 @@ Each section's options, defaults and checks live beside the code that uses them;
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from lcm_video.freeinit import FreeInit
 from lcm_video.media import Output
 from lcm_video.models import Model, Runtime
 from lcm_video.samplers import Sampling
@@ -31,6 +32,7 @@ class Storyboard:
     model: weights
     sampling: sampler, steps, guidance, seed
     windows: how a long shot is cut for the motion module
+    freeinit: drawing a shot several times for steadier motion
     travel: how one prompt turns into the next
     start: an image or video to begin from
     output: file, format, quality
@@ -49,6 +51,7 @@ class Storyboard:
     model: Model = Model()
     sampling: Sampling = Sampling()
     windows: Windows = Windows()
+    freeinit: FreeInit = FreeInit()
     travel: Travel = Travel()
     start: Start = Start()
     output: Output = Output()
