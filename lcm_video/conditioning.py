@@ -1,15 +1,62 @@
 """From a timeline and its encoded prompts to the encoding of any frame, computed only when asked for."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from lcm_video.timeline import Timeline
+from lcm_video.timeline import Blend, Timeline
 from lcm_video.types import Conditioning, Encoding, FrameNumbers
 
-Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(left, right, share of right for each frame) → blended; all tensors begin with the frames axis."""
+Mix = Callable[[Tensor, Tensor], Tensor]
+"""(left, right) → blended, each frame by its own share; tensors begin with the frames axis."""
+
+
+@dataclass(frozen=True, eq=False)
+class Travelled(Mapping[str, Tensor]):
+    """The encoding of a run of frames, each between two prompts: mixed by name, when it is looked up.
+
+    What is linear in an encoding, as the keys and values of attention are, may be worked out for the few prompts and
+    mixed by `mixing` afterwards, instead of for every frame.
+
+    rows: one row for each prompt, by name
+    left, right, shares: for each frame its two prompts, and how much of the right one
+    blend: how they are mixed, one of `BLENDS`
+    numbers: what else depends on the frame, by name, such as ``motion_scale``
+    """
+
+    rows: Encoding
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    shares: tuple[float, ...]
+    blend: str = "linear"
+    numbers: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name in self.numbers:
+            return self.numbers[name]
+        left = self.rows[name][list(self.left)]
+        if self.left == self.right:
+            return left
+        return self.mixing(name)(left, self.rows[name][list(self.right)])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**dict.fromkeys(self.rows), **dict.fromkeys(self.numbers)})
+
+    def __len__(self) -> int:
+        return len(self.rows.keys() | self.numbers.keys())
+
+    def mixing(self, name: str) -> Mix:
+        """How ``name`` is mixed, for whatever is linear in it: one (left, right) row a frame → the frames'."""
+        rows = self.rows[name]
+        return BLENDS[self.blend](rows[list(self.left)], rows[list(self.right)], torch.tensor(self.shares))
+
+    def of(self, frames: slice) -> "Travelled":
+        """The encoding of some of the frames."""
+        numbers = {name: values[frames] for name, values in self.numbers.items()}
+        places = {"left": self.left[frames], "right": self.right[frames], "shares": self.shares[frames]}
+        return replace(self, numbers=numbers, **places)
 
 
 def travel(timeline: Timeline, encoded: Encoding, *, blend: str = "linear") -> Conditioning:
@@ -17,19 +64,27 @@ def travel(timeline: Timeline, encoded: Encoding, *, blend: str = "linear") -> C
 
     ``encoded`` holds one row per prompt of ``timeline``. A frame at a keyframe gets that prompt's row, bit for bit.
     """
-    mix = BLENDS[blend]
+
+    def encoding(frames: FrameNumbers) -> Travelled:
+        blends = [timeline.frames[frame] for frame in frames]
+        left, right, shares = (tuple(column) for column in zip(*blends, strict=True))
+        return Travelled(encoded, left, right, shares, blend)
+
+    return encoding
+
+
+def travel_on_demand(
+    timeline: Timeline, encode: Callable[[Sequence[int]], Encoding], *, blend: str = "linear"
+) -> Conditioning:
+    """`travel` between so many prompts that only those of the frames asked for are encoded, by their numbers."""
 
     def encoding(frames: FrameNumbers) -> Encoding:
         blends = [timeline.frames[frame] for frame in frames]
-        left, right = [b.left for b in blends], [b.right for b in blends]
-        share = torch.tensor([b.mix for b in blends])
-
-        def mixed(rows: Tensor) -> Tensor:
-            if left == right:
-                return rows[left]
-            return mix(rows[left], rows[right], share.to(rows).view(-1, *[1] * (rows.ndim - 1)))
-
-        return {name: mixed(rows) for name, rows in encoded.items()}
+        numbers = sorted({number for each in blends for number in (each.left, each.right)})
+        place = {number: row for row, number in enumerate(numbers)}
+        own = tuple(Blend(place[each.left], place[each.right], each.mix) for each in blends)
+        few = Timeline(tuple(timeline.prompts[number] for number in numbers), own)
+        return travel(few, encode(numbers), blend=blend)(range(len(own)))
 
     return encoding
 
@@ -41,24 +96,43 @@ def varying(conditioning: Conditioning, values: Mapping[str, Sequence[float]]) -
 
     def encoding(frames: FrameNumbers) -> Encoding:
         extra = {name: torch.tensor([by_frame[frame] for frame in frames]) for name, by_frame in values.items()}
-        return {**conditioning(frames), **extra}
+        known = conditioning(frames)
+        if isinstance(known, Travelled):
+            return replace(known, numbers={**known.numbers, **extra})
+        return {**known, **extra}
 
     return encoding
 
 
-def slerp(left: Tensor, right: Tensor, share: Tensor) -> Tensor:
+def straight(left: Tensor, right: Tensor, share: Tensor) -> Mix:
+    """Linear interpolation."""
+    return lambda from_, to: torch.lerp(from_, to, spread(share, from_))
+
+
+def arc(left: Tensor, right: Tensor, share: Tensor) -> Mix:
     """Spherical interpolation, each frame's whole encoding being one vector (Shoemake 1985, Animating rotation).
 
     Vectors that are nearly parallel, or opposite, have no arc between them to follow: those frames are mixed linearly.
     Frames whose share is 0 or 1 are left or right, bit for bit.
     """
-    from_, to = left.flatten(1).double(), right.flatten(1).double()
-    cosine = torch.cosine_similarity(from_, to).view_as(share)
+    cosine = torch.cosine_similarity(left.flatten(1).double(), right.flatten(1).double())
     angle = cosine.clamp(-1, 1).acos()
-    share64 = share.double()
-    arc = (((1 - share64) * angle).sin() * left + (share64 * angle).sin() * right) / angle.sin()
-    straight = torch.lerp(left, right, share)
-    return torch.where((cosine.abs() > 0.9995) | (share == 0) | (share == 1), straight, arc.to(left))
+    share64 = share.to(angle)
+    begin, end = ((1 - share64) * angle).sin() / angle.sin(), (share64 * angle).sin() / angle.sin()
+    linear = (cosine.abs() > 0.9995) | (share == 0) | (share == 1)
+
+    def mixed(from_: Tensor, to: Tensor) -> Tensor:
+        on_arc = spread(begin, from_, torch.float32) * from_ + spread(end, from_, torch.float32) * to
+        on_line = torch.lerp(from_, to, spread(share, from_))
+        return torch.where(spread(linear, from_, torch.bool), on_line, on_arc.to(from_))
+
+    return mixed
 
 
-BLENDS: dict[str, Mix] = {"linear": torch.lerp, "slerp": slerp}
+def spread(by_frame: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """One number a frame, to be multiplied with ``like``, whose first axis is the frames."""
+    return by_frame.to(like.device, dtype or like.dtype).view(-1, *[1] * (like.ndim - 1))
+
+
+BLENDS: dict[str, Callable[[Tensor, Tensor, Tensor], Mix]] = {"linear": straight, "slerp": arc}
+"""(left, right, share of right) of the frames' encodings → how these, and all that is linear in them, are mixed."""

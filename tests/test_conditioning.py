@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from lcm_video.conditioning import slerp, travel, varying
+from lcm_video.conditioning import Travelled, arc, travel, varying
 from lcm_video.timeline import Blend, Keyframe, Timeline, plan
 
 PROMPTS = {"0": Keyframe("spring"), "4": Keyframe("summer", ease="smooth"), "10": Keyframe("winter")}
@@ -46,25 +46,29 @@ def test_a_frames_encoding_does_not_depend_on_which_frames_are_asked_for(frames)
         assert torch.equal(conditioning(frames)["tokens"], conditioning(range(16))["tokens"][frames])
 
 
+def slerp(left, right, share):
+    return arc(left, right, share)(left, right)
+
+
 def test_slerp_keeps_the_length_where_a_straight_line_would_cut_the_corner(encoded):
     left = encoded["tokens"][:1] / encoded["tokens"][:1].norm()
     right = encoded["tokens"][1:2] / encoded["tokens"][1:2].norm()
-    half = torch.full((1, 1, 1), 0.5)
+    half = torch.tensor([0.5])
     assert slerp(left, right, half).norm().item() == pytest.approx(1, abs=1e-5)
-    assert torch.lerp(left, right, half).norm().item() < 0.8
+    assert torch.lerp(left, right, 0.5).norm().item() < 0.8
 
 
 def test_slerp_begins_and_ends_at_its_ends_bit_for_bit(encoded):
     left, right = encoded["tokens"][:1], encoded["tokens"][1:2]
-    assert torch.equal(slerp(left, right, torch.zeros(1, 1, 1)), left)
-    assert torch.equal(slerp(left, right, torch.ones(1, 1, 1)), right)
+    assert torch.equal(slerp(left, right, torch.zeros(1)), left)
+    assert torch.equal(slerp(left, right, torch.ones(1)), right)
 
 
 def test_slerp_of_opposite_or_equal_encodings_is_the_straight_line(encoded):
     left = encoded["tokens"][:1]
-    third = torch.full((1, 1, 1), 1 / 3)
+    third = torch.tensor([1 / 3])
     for right in (left, -left, left * 1.0001):
-        torch.testing.assert_close(slerp(left, right, third), left.lerp(right, third))
+        torch.testing.assert_close(slerp(left, right, third), left.lerp(right, 1 / 3))
 
 
 @pytest.mark.parametrize("blend", ["linear", "slerp"])
@@ -93,3 +97,31 @@ def test_numbers_that_vary_travel_beside_the_prompts(encoded):
     )
     torch.testing.assert_close(conditioning([3, 1])["motion_scale"], torch.tensor([0.3, 0.1]))
     assert conditioning([3, 1])["tokens"].shape == (2, 154, 16)
+
+
+@pytest.mark.parametrize("blend", ["linear", "slerp"])
+def test_what_is_linear_in_the_tokens_may_be_mixed_after_it_was_worked_out(encoded, blend):
+    """Keys of attention: those of two prompts, mixed as the prompts are, equal those of the mixed prompts."""
+    found = travel(plan(PROMPTS, fps=8, frames=16), encoded, blend=blend)(range(16))
+    project = torch.nn.Linear(16, 8, bias=False).requires_grad_(False)
+    keys = project(encoded["tokens"])
+    mixed = found.mixing("tokens")(keys[list(found.left)], keys[list(found.right)])
+    torch.testing.assert_close(mixed, project(found["tokens"]), atol=2e-6, rtol=1e-5)
+
+
+def test_some_frames_of_an_encoding_are_what_was_asked_for_them_alone(encoded):
+    conditioning = varying(
+        travel(plan(PROMPTS, fps=8, frames=16), encoded), {"motion_scale": [i / 16 for i in range(16)]}
+    )
+    some, asked = conditioning(range(16)).of(slice(3, 7)), conditioning(range(3, 7))
+    assert isinstance(some, Travelled)
+    assert dict.fromkeys(some) == dict.fromkeys(asked) == dict.fromkeys(["tokens", "pooled", "motion_scale"])
+    assert len(some) == 3
+    assert all(torch.equal(some[name], asked[name]) for name in asked)
+
+
+def test_numbers_may_vary_beside_any_encoding():
+    steady = lambda frames: {"tokens": torch.ones(len(frames), 7, 5)}
+    found = varying(steady, {"motion_scale": [0.5] * 4})([1, 2])
+    assert found["tokens"].shape == (2, 7, 5)
+    assert found["motion_scale"].tolist() == [0.5, 0.5]

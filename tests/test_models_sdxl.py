@@ -219,7 +219,7 @@ def test_one_frame_is_one_png(root, tmp_path, monkeypatch):
     )
     done = CliRunner().invoke(app, ["render", "still.yaml"])
     assert done.exit_code == 0, done.output
-    assert sorted(path.name for path in Path("out").iterdir()) == ["car.lcm.json", "car.png"]
+    assert sorted(path.name for path in Path("out").iterdir()) == ["car.png", "car.png.lcm.json"]
     with Image.open("out/car.png") as picture:
         assert picture.size == (64, 72)
     assert CliRunner().invoke(app, ["plan", "out/car.png"]).exit_code == 0, "it carries its storyboard"

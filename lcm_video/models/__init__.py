@@ -75,18 +75,26 @@ class Runtime:
     """Where and how the model runs; none of it changes what is drawn, beyond rounding.
 
     device: ``auto`` is a CUDA GPU if there is one, else the CPU; or as torch names it: ``cpu``, ``cuda:1``, ``mps``.
-    dtype: ``auto`` is float16 on a GPU and float32 on a CPU.
+    dtype: ``auto`` is float16 on a GPU; on a CPU float32, or bfloat16 for a large model where the CPU is made for it.
+    kernels: ``fast`` is our own rewriting of the layers for CPUs, ``plain`` what they were trained as; ``auto`` is fast
+        on a CPU where it knows the model.
+    compile: on a GPU, ``auto`` records each call once and replays it; ``blocks`` also compiles the blocks, which takes
+        a minute the first time and is remembered on disk; ``off`` does neither.
     decode_batch: frames decoded at once.
     parallel_windows: context windows computed by threads side by side.
-    window_batch: context windows computed in one call of the UNet.
+    window_batch: context windows computed in one call of the UNet, 1 to 64; ``auto`` (or 0) is what suits the device.
+    strict: whether to stop where memory runs out, instead of going on in smaller pieces, whose rounding may differ.
     folders: more folders to look for model files in.
     """
 
     device: str = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    kernels: Literal["auto", "plain", "fast"] = "auto"
+    compile: Literal["auto", "off", "blocks"] = "auto"
     decode_batch: Annotated[int, Field(ge=1, le=256)] = 4
     parallel_windows: Annotated[int, Field(ge=1, le=64)] = 1
-    window_batch: Annotated[int, Field(ge=1, le=64)] = 1
+    window_batch: Annotated[int, BeforeValidator(lambda v: 0 if v == "auto" else v), Field(ge=0, le=64)] = 1
+    strict: bool = False
     folders: tuple[str, ...] = ()
 
 

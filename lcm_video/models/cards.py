@@ -6,7 +6,9 @@ length of the position codes, number of blocks), never by its name alone; its na
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -15,6 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from lcm_video.errors import CheckpointError
 from lcm_video.models.contents import contents
+from lcm_video.models.digests import Identity, identity
 from lcm_video.models.folders import ENDINGS, find
 from lcm_video.resources import shipped
 from lcm_video.types import STRICT
@@ -146,19 +149,25 @@ def cards(folders: Sequence[str] = ()) -> dict[str, Card]:
 
 
 def _cards_in(places: Sequence[Path]) -> Iterator[tuple[str, Card]]:
+    for path in (path for place in places for path in sorted(place.glob("*.yaml"))):
+        with suppress(OSError):
+            if card := _card(path, identity(path)):
+                yield path.stem, card
+
+
+@lru_cache(maxsize=1024)
+def _card(path: Path, known: Identity) -> Card | None:
+    """The card in a file, or None if it is something else; read again when its identity changes."""
     import yaml
 
-    for path in (path for place in places for path in sorted(place.glob("*.yaml"))):
-        try:
-            fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError):
-            continue
-        # A user's folder may hold storyboards too; only a file that speaks of a motion module is taken for a card.
-        if isinstance(fields, dict) and {"about", "family", "max_frames"} <= fields.keys():
-            yield path.stem, _card(fields, path)
-
-
-def _card(fields: dict, path: Path) -> Card:
+    try:
+        # By libyaml where it is there: the other reader takes a second for every thousand lines.
+        fields = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return None
+    # A user's folder may hold storyboards too; only a file that speaks of a motion module is taken for a card.
+    if not isinstance(fields, dict) or not {"about", "family", "max_frames"} <= fields.keys():
+        return None
     try:
         return TypeAdapter(Card).validate_python({**fields, "name": path.stem})
     except ValidationError as error:

@@ -22,6 +22,7 @@ from lcm_video.models.files import read
 from lcm_video.models.folders import find
 from lcm_video.models.kinds import expect
 from lcm_video.models.parts import ModelFile
+from lcm_video.models.placing import Place
 from lcm_video.models.vae_files import VaeFiles
 
 TextModel = CLIPTextModel | CLIPTextModelWithProjection
@@ -35,6 +36,7 @@ class Base(NamedTuple):
     text: CLIPTextModel
     text_2: CLIPTextModelWithProjection | None = None
     family: Family = "sd15"
+    note: str = ""
 
     @property
     def texts(self) -> Mapping[str, TextModel]:
@@ -51,17 +53,17 @@ class Found(NamedTuple):
     files: dict[str, Path]
 
 
-def load_base(
-    name: str, vae: str, *, device: torch.device, dtype: torch.dtype, folders: Sequence[str], files: list[ModelFile]
-) -> Base:
+def load_base(name: str, vae: str, *, place: Place, folders: Sequence[str], files: list[ModelFile]) -> Base:
     """The checkpoint ``name``, with the VAE ``vae`` in place of its own if one is named.
 
     Every file that takes part is added to ``files``. Raises CheckpointError for what is missing or does not fit.
     """
     path = find(name, kind="checkpoint", folders=folders)
-    found = read_checkpoint(path, half=dtype != torch.float32, folders=folders)
+    found = read_checkpoint(path, half=place.half, folders=folders)
     files += [ModelFile(role, file) for role, file in found.files.items()]
     weights, architecture = found.weights, found.architecture
+    precision = place.precision(sum(weight.numel() for weight in weights.unet.values()))
+    dtype = precision.dtype
     picture = VaeFiles(weights.vae, architecture.vae, (path,))
     if vae:
         picture = vae_files.read_vae(vae, architecture, folders)
@@ -76,8 +78,8 @@ def load_base(
         decoder = vae_files.build(picture, vae_files.precision(picture, architecture, dtype))
     for part in (unet, decoder, text, text_2):
         if part is not None:
-            torch.nn.Module.to(part, device)
-    return Base(unet, decoder, text, text_2, architecture.family)
+            torch.nn.Module.to(part, place.device)
+    return Base(unet, decoder, text, text_2, architecture.family, precision.note)
 
 
 def parts_needed(weights: Split, vae: VaeFiles, family: Family) -> Mapping[str, Mapping[str, Tensor]]:

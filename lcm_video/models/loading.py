@@ -7,9 +7,7 @@ of all of these, and textual inversions.
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from lcm_video.errors import CheckpointError, ResourceError
+from lcm_video.errors import CheckpointError
 from lcm_video.models import Lora, Model, Runtime, beside, inversions, lora, motion
 from lcm_video.models.architecture import FAMILIES
 from lcm_video.models.cards import Card, Schedule, as_configured, check_motion, located, recognise, structure
@@ -18,6 +16,7 @@ from lcm_video.models.folders import find
 from lcm_video.models.image import Base, load_base, naming
 from lcm_video.models.kinds import a, expect
 from lcm_video.models.parts import ModelFile, Parts
+from lcm_video.models.placing import Place, fitting, place_for
 from lcm_video.models.unet import Unet
 from lcm_video.models.vae import Vae
 from lcm_video.prompts.chunks import LENGTH, Vocabulary
@@ -30,8 +29,14 @@ def load(model: Model, runtime: Runtime) -> Parts:
     files: list[ModelFile] = []
     if not model.checkpoint:
         raise CheckpointError("no checkpoint is named", remedy="set model.checkpoint, or extend a preset: embedded")
-    placed = {"device": device_for(runtime), "dtype": dtype_for(runtime)}
-    base = load_base(model.checkpoint, model.vae, **placed, folders=runtime.folders, files=files)
+    place = place_for(runtime)
+    with fitting(place, files):
+        return put_together(model, runtime, place, files)
+
+
+def put_together(model: Model, runtime: Runtime, place: Place, files: list[ModelFile]) -> Parts:
+    """The parts of a film's model in their place; each of the ``files`` is noted as soon as it is found."""
+    base = load_base(model.checkpoint, model.vae, place=place, folders=runtime.folders, files=files)
     if base.family != "sdxl" and any(model.size.given()):
         message = f"{model.checkpoint} is {a(FAMILIES[base.family])} checkpoint, which knows no size of pictures"
         raise CheckpointError(message, remedy="remove model.size, or use an SDXL checkpoint")
@@ -42,12 +47,12 @@ def load(model: Model, runtime: Runtime) -> Parts:
     vocabulary = learn(model, base, runtime.folders, files)
     return Parts(
         text=text_of(base, vocabulary, model, acting),
-        unet=Unet(base.unet),
-        vae=Vae(base.vae),
+        unet=Unet(base.unet, kernels=runtime.kernels, compile=runtime.compile, strict=runtime.strict),
+        vae=Vae(base.vae, kernels=runtime.kernels, strict=runtime.strict),
         betas=card.betas if card else Schedule(),
         card=card,
         files=tuple(files),
-        notes=tuple(f"{file.name}: {note}" for file in files for note in file.notes),
+        notes=(*filter(None, [base.note]), *(f"{file.name}: {note}" for file in files for note in file.notes)),
     )
 
 
@@ -129,23 +134,3 @@ def add_motion(option: str, base: Base, folders: Sequence[str], files: list[Mode
 def noted(role: str, path: Path, *notes: str) -> ModelFile:
     """What is written down about a file that took part."""
     return ModelFile(role, path, notes)
-
-
-def device_for(runtime: Runtime) -> torch.device:
-    """The device that ``runtime`` asks for. Raises ResourceError if this machine has none such."""
-    if runtime.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(runtime.device)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        message = f"device {runtime.device!r} cannot be used: {str(error).splitlines()[0]}"
-        raise ResourceError(message, remedy="set runtime.device to auto, cpu, cuda or cuda:1") from None
-    return device
-
-
-def dtype_for(runtime: Runtime) -> torch.dtype:
-    """The precision that ``runtime`` asks for: float16 on a GPU and float32 on a CPU unless it says otherwise."""
-    if runtime.dtype == "auto":
-        return torch.float32 if device_for(runtime).type == "cpu" else torch.float16
-    return getattr(torch, runtime.dtype)

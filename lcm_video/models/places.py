@@ -29,6 +29,9 @@ BESIDE = {
 }
 """Folders of the tools outside their models/."""
 
+WORK = "LCM_VIDEO_WORK"
+"""The environment variable with the folder of kept work."""
+
 EXTRA = "extra_model_paths.yaml"
 """ComfyUI's list of more folders: name of a tool → base_path, and folders by kind."""
 
@@ -41,6 +44,12 @@ def config_folder() -> Path:
 def cache_folder() -> Path:
     """The user's folder of what can be worked out again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lcm-video"
+
+
+def work_folder() -> Path:
+    """Where renders keep their work: $LCM_VIDEO_WORK, else a folder in the user's cache."""
+    named = os.environ.get(WORK)
+    return Path(named).expanduser() if named else cache_folder() / "work"
 
 
 def models_folder() -> Path:

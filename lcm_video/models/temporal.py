@@ -107,9 +107,7 @@ class TemporalLayer(nn.Module):
 
     def forward(self, x: Hidden) -> Hidden:
         call = current(len(x))
-        if call.clip > self.max_frames:
-            message = f"the motion module sees at most {self.max_frames} frames at once, and {call.clip} were given"
-            raise CheckpointError(message, remedy=f"set windows.length to {min(16, self.max_frames)}")
+        self.check(call.clip)
         # Each frame is normalised alone, as the authors trained it; diffusers normalises the window as a whole.
         hidden = shared(self.norm, x, call.clip) if self.over_window else self.norm(x)
         frames, _, height, width = x.shape
@@ -125,6 +123,12 @@ class TemporalLayer(nn.Module):
         if call.motion_scale is not None:
             hidden = hidden * rearrange(call.motion_scale, "frames -> frames 1 1 1").to(hidden)
         return x + hidden
+
+    def check(self, frames: int) -> None:
+        """Raises CheckpointError if the layer has no positions for so many frames of one clip."""
+        if frames > self.max_frames:
+            message = f"the motion module sees at most {self.max_frames} frames at once, and {frames} were given"
+            raise CheckpointError(message, remedy=f"set windows.length to {min(16, self.max_frames)}")
 
 
 def shared(norm: nn.GroupNorm, x: Hidden, clip: int) -> Hidden:

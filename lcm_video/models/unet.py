@@ -1,6 +1,9 @@
 """The UNet as the path calls it, whatever its family."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -8,7 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lcm_video.models.call import Call, calling
+from lcm_video.models.graphs import Graphs, graphs_for
+from lcm_video.models.kernels import Choice, Kernels, fast_unet, refuse_taken
+from lcm_video.models.ladder import Ladder, Notes, Task
+from lcm_video.models.needs import unet_fits
 from lcm_video.models.size import NAMED, SIZES
+from lcm_video.models.slices import in_slices
+from lcm_video.models.streams import arranged, moved
 from lcm_video.types import Encoding, Latents
 
 LORA = "lora:"
@@ -17,41 +26,91 @@ LORA = "lora:"
 PIXELS = 8
 """Image pixels per latent pixel, along one side, in every family that has a size conditioning."""
 
+SLICES = (1, 4, 16)
+"""In how many slices the transformer blocks run, once a single clip is too much, and then again."""
+
 
 @dataclass(frozen=True)
 class Unet:
     """A diffusers UNet, with or without temporal layers (see `motion`) and varying LoRAs (see `beside`).
 
-    Computes on its own device in its own precision; what it predicts comes back as the latents came.
+    Computes on its own device in its own precision; what it predicts comes back as the latents came. ``kernels``,
+    ``compile`` and ``strict`` are those of `Runtime`. Several threads may call it at the same time.
     """
 
     model: UNet2DConditionModel
+    kernels: Choice = "plain"
+    compile: str = "off"
+    strict: bool = False
+    ladder: Ladder = field(init=False, repr=False, compare=False)
+    fast: Kernels = field(init=False, repr=False, compare=False)
+    graphs: Graphs | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.model.requires_grad_(False).eval()
+        refuse_taken(self.model)
+        arranged(self.model)
+        ladder = Ladder("the UNet", "clip", "with its layers in slices", self.model.device, strict=self.strict)
+        object.__setattr__(self, "ladder", ladder)
+        object.__setattr__(self, "fast", Kernels(fast_unet, self.kernels, ladder.notes))
+        object.__setattr__(self, "graphs", graphs_for(self.model, self.predicted, self.compile, ladder.notes))
+
+    @property
+    def notes(self) -> Notes:
+        """What happened while it ran, in sentences."""
+        return self.ladder.notes
 
     def __call__(self, latents: Latents, timestep: float, encoding: Encoding, /, *, clip: int) -> Latents:
         """The predicted noise of clips of ``clip`` frames each; clips in one batch do not see each other."""
-        # Sizes stay in float32: 16 bits do not hold every number of pixels.
-        own = {
-            name: value.to(self.model.device, torch.float32 if name.startswith(NAMED) else self.model.dtype)
-            for name, value in encoding.items()
-        }
-        x = latents.to(self.model.device, self.model.dtype)
-        # On a CPU the rounding of a batch may depend on its size: clip by clip, a film's bits depend on no batch.
-        batch = clip if x.device.type == "cpu" else len(x)
-        pieces = zip(x.split(batch), *(value.split(batch) for value in own.values()), strict=True)
-        noise = [self.predicted(piece, timestep, dict(zip(own, rows, strict=True)), clip) for piece, *rows in pieces]
-        return torch.cat(noise).to(latents)
+        on_cpu, fast = self.model.device.type == "cpu", self.fast.of(self.model)
+        height, width = latents.shape[-2:]
+        task = Task(
+            count=len(latents) // clip,
+            # On a CPU the rounding of a batch may depend on its size: clip by clip, a film's bits depend on no batch.
+            most=1 if on_cpu else 0,
+            resorts=0 if fast else len(SLICES) - 1,
+            about=f"{clip}x{height}x{width} {self.model.dtype} {self.model.config['block_out_channels']}",
+            fits=partial(unet_fits, self.model, clip, height, width),
+        )
 
-    def predicted(self, latents: Latents, timestep: float, encoding: Encoding, clip: int) -> Latents:
-        """One pass of the model, on its device and in its precision."""
+        def piece(clips: slice, sparing: int) -> Latents:
+            rows = slice(clips.start * clip, clips.stop * clip)
+            if fast:
+                return fast(latents[rows], timestep, of_frames(encoding, rows), clip)
+            own = {name: self._moved(name, value[rows]) for name, value in encoding.items()}
+            noise = self._predict(self._moved("latents", latents[rows]), timestep, own, clip, sparing)
+            return noise.to(latents)
+
+        return torch.cat(self.ladder.run(piece, task))
+
+    def _moved(self, name: str, value: Tensor) -> Tensor:
+        # Sizes stay in float32: 16 bits do not hold every number of pixels.
+        dtype = torch.float32 if name.startswith(NAMED) else self.model.dtype
+        return moved(value, self.model.device, dtype)
+
+    def _predict(self, x: Latents, timestep: float, encoding: Encoding, clip: int, sparing: int) -> Latents:
+        """One pass of the plain model: in slices, recorded, or as it is."""
+        if sparing:
+            with in_slices(self.model, SLICES[sparing]):
+                return self.predicted(x, timestep, encoding, clip)
+        if self.graphs is not None:
+            return self.graphs(x, timestep, encoding, clip)
+        return self.predicted(x, timestep, encoding, clip)
+
+    def predicted(self, latents: Latents, timestep: float | Tensor, encoding: Encoding, clip: int) -> Latents:
+        """One pass of the plain model, on its device and in its precision."""
         strengths = {name.removeprefix(LORA): rows for name, rows in encoding.items() if name.startswith(LORA)}
         sdxl = None
         if "pooled" in encoding:
             sdxl = {"text_embeds": encoding["pooled"], "time_ids": size_numbers(latents, encoding)}
         with calling(Call(clip, encoding.get("motion_scale"), strengths)):
             return self.model(latents, timestep, encoding["tokens"], added_cond_kwargs=sdxl, return_dict=False)[0]
+
+
+def of_frames(encoding: Mapping[str, Any], frames: slice) -> Mapping[str, Any]:
+    """The encoding of some of the frames; one that knows its prompts stays one."""
+    some = getattr(encoding, "of", None)
+    return some(frames) if some else {name: rows[frames] for name, rows in encoding.items()}
 
 
 def size_numbers(latents: Latents, encoding: Encoding) -> Float[Tensor, "frames 6"]:

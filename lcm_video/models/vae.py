@@ -1,25 +1,50 @@
 """The VAE as the path calls it."""
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Lock
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from torch import Tensor
 
+from lcm_video.models.kernels import Choice, Kernels, fast_vae
+from lcm_video.models.ladder import Ladder, Notes, Task
+from lcm_video.models.needs import vae_fits
+from lcm_video.models.streams import Lane, arranged, moved
+from lcm_video.models.tiles import halvings, side_after, tiled
 from lcm_video.types import Images, Latents
+
+Autoencoder = AutoencoderKL | AutoencoderTiny
 
 
 @dataclass(frozen=True)
 class Vae:
     """A VAE whose latents are scaled to unit variance: by 0.18215 in SD 1.5, by 0.13025 in SDXL.
 
-    TAESD's latents are scaled by itself. Computes in its own precision; what it makes comes back as it came.
+    TAESD's latents are scaled by itself. Computes in its own precision, and again in float32 what overflows in that;
+    what it makes comes back as it came. ``kernels`` and ``strict`` are those of `Runtime`.
     """
 
-    model: AutoencoderKL | AutoencoderTiny
+    model: Autoencoder
+    kernels: Choice = "plain"
+    strict: bool = False
+    ladder: Ladder = field(init=False, repr=False, compare=False)
+    fast: Kernels = field(init=False, repr=False, compare=False)
+    lane: Lane = field(init=False, repr=False, compare=False)
+    _exact: list[Autoencoder] = field(init=False, repr=False, compare=False, default_factory=list)
+    _lock: Lock = field(init=False, repr=False, compare=False, default_factory=Lock)
 
     def __post_init__(self) -> None:
         self.model.requires_grad_(False).eval()
+        arranged(self.model)
+        ladder = Ladder("the VAE", "frame", "in tiles", self.model.device, strict=self.strict)
+        object.__setattr__(self, "ladder", ladder)
+        object.__setattr__(self, "fast", Kernels(fast_vae, self.kernels, ladder.notes))
+        object.__setattr__(self, "lane", Lane(self.model.device))
 
     @property
     def channels(self) -> int:
@@ -31,13 +56,99 @@ class Vae:
         """Image pixels per latent pixel, along one side."""
         return 2 ** (len(self.model.config["block_out_channels"]) - 1)
 
+    @property
+    def tiny(self) -> bool:
+        """Whether it is a TAESD, which decodes a frame in next to no time."""
+        return isinstance(self.model, AutoencoderTiny)
+
+    @property
+    def notes(self) -> Notes:
+        """What happened while it ran, in sentences."""
+        return self.ladder.notes
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether `later` gives time for other work: on a GPU."""
+        return self.lane.stream is not None
+
     def encode(self, images: Images, /) -> Latents:
         """The mean latents of ``images``, without the noise a VAE can add: encoding is repeatable."""
-        own = images.to(self.model.device, self.model.dtype)
-        found = self.model.encode(own, return_dict=False)[0]
-        mean = found if isinstance(found, torch.Tensor) else found.mean
-        return (mean * self.model.config["scaling_factor"]).to(images)
+        return torch.cat([made.to(images) for made in self._run(self._encoded, images, unit=self.factor)])
 
     def decode(self, latents: Latents, /) -> Images:
-        own = latents.to(self.model.device, self.model.dtype) / self.model.config["scaling_factor"]
-        return self.model.decode(own, return_dict=False)[0].to(latents)
+        """The pictures of ``latents``. Frames of which a finite latent gives no numbers, even in float32, hold NaN."""
+        return torch.cat([made.to(latents) for made in self._run(self._decoded, latents)])
+
+    def later(self, latents: Latents, finish: Callable[[Images], Sequence[Tensor]], /) -> Callable[[], list[Tensor]]:
+        """Begins to decode; what is given waits for what ``finish`` makes of the pictures on the device."""
+        with self.lane.working():
+            pieces = [self.lane.fetched(finish(made)) for made in self._run(self._decoded, latents, guarded=False)]
+        return lambda: [torch.cat(parts) for parts in zip(*(wait() for wait in pieces), strict=True)]
+
+    def _run(
+        self, make: Callable[[Autoencoder, Tensor], Tensor], x: Tensor, *, unit: int = 1, guarded: bool = True
+    ) -> list[Tensor]:
+        """What ``make`` gives for each piece of ``x``, of which ``unit`` pixels are one latent pixel."""
+        height, width = (side // unit for side in x.shape[-2:])
+        task = Task(
+            count=len(x),
+            # On a CPU one frame at a time is fastest, takes the least memory, and no batch can change its rounding.
+            most=1 if self.model.device.type == "cpu" else 0,
+            resorts=halvings(height, width),
+            about=f"{make.__name__.strip('_')} {height}x{width} {described(self.model)}",
+            fits=partial(vae_fits, self.model, height, width),
+        )
+
+        def piece(rows: slice, sparing: int) -> Tensor:
+            def whole(model: Autoencoder, part: Tensor) -> Tensor:
+                if not sparing:
+                    return make(model, part)
+                return tiled(partial(make, model), part, side=side_after(sparing, height, width), unit=unit)
+
+            return self._finite(whole, x[rows]) if guarded else whole(self.model, x[rows])
+
+        return self.ladder.run(piece, task)
+
+    def _finite(self, make: Callable[[Autoencoder, Tensor], Tensor], x: Tensor) -> Tensor:
+        """What ``make`` gives, in float32 for items that overflow in the VAE's own precision.
+
+        Each is judged alone: what becomes of a frame does not depend on those it was decoded with.
+        """
+        made = make(self.model, x)
+        if self.model.dtype == torch.float32:
+            return made
+        bad = finite(x).to(made.device) & ~finite(made)
+        if bad.any():
+            name = str(self.model.dtype).removeprefix("torch.")
+            self.notes.add(f"the VAE overflows in {name}: what does is computed again in float32")
+            made = made.float()
+            made[bad] = make(self._in_float32(), x[bad.to(x.device)])
+        return made
+
+    def _in_float32(self) -> Autoencoder:
+        """A copy of the model in float32, made at its first use."""
+        with self._lock:
+            if not self._exact:
+                self._exact.append(copy.deepcopy(self.model).float())
+        return self._exact[0]
+
+    def _encoded(self, model: Autoencoder, images: Tensor) -> Tensor:
+        found = model.encode(moved(images, model.device, model.dtype), return_dict=False)[0]
+        mean = found if isinstance(found, Tensor) else found.mean
+        return mean * model.config["scaling_factor"]
+
+    def _decoded(self, model: Autoencoder, latents: Tensor) -> Tensor:
+        own = moved(latents, model.device, model.dtype) / model.config["scaling_factor"]
+        if model is self.model and (fast := self.fast.of(model, *own.shape[-2:])):
+            return fast(own)
+        return model.decode(own, return_dict=False)[0]
+
+
+def described(model: Autoencoder) -> str:
+    """A model's precision and widths, on which the memory it needs depends."""
+    return f"{model.dtype} {model.config['block_out_channels']}"
+
+
+def finite(x: Tensor) -> Tensor:
+    """Which items along the first axis hold only finite numbers."""
+    return x.isfinite().flatten(1).all(dim=1)

@@ -1,0 +1,156 @@
+"""The decoder of Stable Diffusion's VAE for CPUs: the numbers of diffusers' own, to rounding, in half the time.
+
+Built once from the model's decoder, whose weights it shares where it can. Decodes frame by frame, so that a frame's
+bits do not depend on the others; see `vae_layers` and `convolutions` for what is done differently.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias, TypeGuard
+
+import torch
+from diffusers.models.attention_processor import Attention as PlainAttention, AttnProcessor, AttnProcessor2_0
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.vae import Decoder
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.unets.unet_2d_blocks import UNetMidBlock2D, UpDecoderBlock2D
+from diffusers.models.upsampling import Upsample2D
+from torch import nn
+
+from lcm_video.models.fast.convolutions import Direct, Subpixel, best
+from lcm_video.models.fast.vae_layers import Activated, Attention, Doubling, Layer, Norm, Pointwise, Resnet
+from lcm_video.models.fast.winograd import Scratch
+from lcm_video.types import Images, Latents
+
+Decode: TypeAlias = Callable[[Latents], Images]
+"""Latents, divided by the model's scaling factor, to images from -1 to 1."""
+
+Part: TypeAlias = Any
+"""A module of the decoder: diffusers does not declare what its modules hold."""
+
+ORDER = torch.channels_last
+
+FEW = 2**15
+"""Pixels of images that are decoded together. More fall out of the cache; fewer cost more calls than arithmetic."""
+
+FIXED: Mapping[type[nn.Module], Mapping[str, Any]] = {
+    Decoder: {"training": False},
+    ResnetBlock2D: {"output_scale_factor": 1.0, "upsample": None, "downsample": None, "time_emb_proj": None},
+    PlainAttention: {
+        "rescale_output_factor": 1.0, "residual_connection": True, "only_cross_attention": False,
+        "fused_projections": False, "spatial_norm": None, "norm_q": None, "norm_k": None, "norm_cross": None,
+    },
+    Upsample2D: {"use_conv": True, "use_conv_transpose": False, "interpolate": True, "norm": None, "name": "conv"},
+}  # fmt: skip
+"""Layers with switches that diffusers has for other models, and how they must be set."""
+
+SIMPLE = (
+    *(UNetMidBlock2D, UpDecoderBlock2D, nn.ModuleList, nn.Dropout),
+    *(nn.Conv2d, nn.GroupNorm, nn.SiLU, nn.Linear),
+)
+"""The other layers that are known."""
+
+
+def vae_of(model: nn.Module, *, take: bool = False, latents: tuple[int, int] = (32, 32)) -> Decode | None:
+    """A faster ``model.decode``; None where the model holds something that is not known here, or is not on a CPU.
+
+    take: whether the weights of the model's decoder are put into channels-last order, so that they can be shared
+        instead of copied. Its own decode goes on working, but then rounds otherwise
+    latents: the size for which it is the fastest
+    """
+    if not _is_known(model):
+        return None
+    if take:
+        decoder: Part = model.decoder
+        decoder.to(memory_format=ORDER)
+    return FastDecoder(model, latents)
+
+
+def _is_known(model: nn.Module) -> TypeGuard[AutoencoderKL]:
+    if type(model) is not AutoencoderKL:
+        return False
+    # Slices and tiles are diffusers' own way of doing with less memory.
+    return (
+        model.device.type == "cpu"
+        and model.dtype in (torch.float32, torch.bfloat16)
+        and not (model.use_tiling or model.use_slicing)
+        and all(_is_plain(module) for module in model.decoder.modules())
+    )
+
+
+def _is_plain(module: nn.Module) -> bool:
+    if type(module) not in (*FIXED, *SIMPLE) or module._forward_hooks or module._forward_pre_hooks:
+        return False
+    if isinstance(module, PlainAttention) and type(module.processor) not in (AttnProcessor, AttnProcessor2_0):
+        return False
+    return all(getattr(module, name) == only for name, only in FIXED.get(type(module), {}).items())
+
+
+class FastDecoder:
+    """The decoder as a row of layers. Any number of threads may call it at the same time."""
+
+    def __init__(self, model: AutoencoderKL, latents: tuple[int, int]) -> None:
+        decoder, post = model.decoder, model.post_quant_conv
+        self.entry = [_direct(conv) for conv in (post, decoder.conv_in) if conv is not None]
+        self.layers = [*_layers(decoder, latents)]
+        self.exit = Activated(_norm(decoder.conv_norm_out), _direct(decoder.conv_out))
+        self.channels, self.factor = decoder.conv_out.out_channels, 2 ** (len(decoder.up_blocks) - 1)
+
+    @torch.no_grad()
+    def __call__(self, latents: Latents) -> Images:
+        """Images (frames, rgb, height, width) in channels-last order."""
+        frames, _, height, width = latents.shape
+        scratch = Scratch()
+        out = latents.new_empty(frames, height * self.factor, width * self.factor, self.channels)
+        together = max(1, FEW // (out.shape[1] * out.shape[2]))
+        for these, images in zip(latents.split(together), out.split(together), strict=True):
+            images.copy_(self._decoded(these.contiguous(memory_format=ORDER), scratch))
+        return out.permute(0, 3, 1, 2)
+
+    def _decoded(self, x: torch.Tensor, scratch: Scratch) -> torch.Tensor:
+        for conv in self.entry:
+            x = conv(x)
+        x = x.permute(0, 2, 3, 1)
+        for layer in self.layers:
+            x = layer(x, scratch)
+        return self.exit(x, scratch)
+
+
+def _layers(decoder: Part, size: tuple[int, int]) -> Iterator[Layer]:
+    """The layers between the first convolution and the last norm, for latents of that size."""
+    first, *others = decoder.mid_block.resnets
+    yield _resnet(first, size)
+    for attention, resnet in zip(decoder.mid_block.attentions, others, strict=True):
+        if attention is not None:
+            yield _attention(attention)
+        yield _resnet(resnet, size)
+    for block in decoder.up_blocks:
+        for resnet in block.resnets:
+            yield _resnet(resnet, size)
+        for upsampler in block.upsamplers or ():
+            doubled = best(upsampler.conv, pixels=size, doubling=True, winograd="made")
+            assert isinstance(doubled, Subpixel)
+            yield Doubling(doubled)
+            size = (2 * size[0], 2 * size[1])
+
+
+def _resnet(block: Part, size: tuple[int, int]) -> Resnet:
+    first, second = (
+        Activated(_norm(norm), best(conv, pixels=size, winograd="made"))
+        for norm, conv in ((block.norm1, block.conv1), (block.norm2, block.conv2))
+    )
+    return Resnet(first, second, Pointwise(_direct(block.conv_shortcut)) if block.conv_shortcut is not None else None)
+
+
+def _attention(layer: Part) -> Attention:
+    parts = (layer.to_q, layer.to_k, layer.to_v)
+    inward = (torch.cat([part.weight for part in parts]).detach(), torch.cat([part.bias for part in parts]).detach())
+    out = layer.to_out[0]
+    return Attention(_norm(layer.group_norm, silu=False), inward, (out.weight.detach(), out.bias.detach()), layer.heads)
+
+
+def _norm(norm: Part, *, silu: bool = True) -> Norm:
+    return Norm(norm, silu=silu)
+
+
+def _direct(conv: Part) -> Direct:
+    return Direct(conv.weight, conv.bias, padding=conv.padding[0])
