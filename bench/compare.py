@@ -72,8 +72,8 @@ def our_pipeline(case: Case, dtype: str) -> tuple[lv.Pipeline, lv.Storyboard]:
         return pipeline, board
     unet, vae = full_size(getattr(torch, dtype))
     rows = torch.randn(2, 77, 768, generator=torch.Generator().manual_seed(1))
-    pipeline = replace(pipeline, text=lambda prompts: {"tokens": rows[: len(prompts)]}, unet=Unet(unet), vae=Vae(vae))
-    return pipeline, board
+    parts = {"unet": Unet(unet, kernels="auto"), "vae": Vae(vae, kernels="auto")}
+    return replace(pipeline, text=lambda prompts: {"tokens": rows[: len(prompts)]}, **parts), board
 
 
 class Ours:

@@ -9,12 +9,13 @@ from typing import Any
 from lcm_video.course import Course, course_of
 from lcm_video.errors import StoryboardError
 from lcm_video.models import Card, card_for
+from lcm_video.models.approximate import approximations
 from lcm_video.models.slots import faults
 from lcm_video.samplers import Betas
 from lcm_video.storyboard import Scene, Storyboard, check, shots, warnings
 from lcm_video.timeline import Timeline
 from lcm_video.types import FrameNumbers
-from lcm_video.windows import plan_windows
+from lcm_video.windows import Settled, plan_windows
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class ShotPlan:
     prompts: Timeline
     negative: Timeline
     windows: tuple[tuple[FrameNumbers, ...], ...]
+    settled: Settled
 
     @property
     def shot(self) -> Scene:
@@ -49,7 +51,8 @@ class ShotPlan:
     def calls(self) -> int:
         """How often the UNet runs: once for a window whose frames all have guidance 1, twice for others."""
         guided = [guidance != 1 for guidance in self.course.guidance]
-        return sum(1 + any(guided[frame] for frame in window) for step in self.windows for window in step)
+        once = sum(1 + any(guided[frame] for frame in window) for step in self.windows for window in step)
+        return once * (1 + self.course.board.freeinit.rounds)
 
     def coverage(self, step: int) -> tuple[int, int]:
         """In how many windows a frame lies, at least and at most."""
@@ -93,12 +96,14 @@ def plan(board: Storyboard) -> Plan:
 def _planned(board: Storyboard, shot: Scene, card: Card | None) -> ShotPlan:
     betas = Betas(card.betas.start, card.betas.end, card.betas.schedule) if card else Betas()
     course = course_of(board, shot, betas)
-    windows = plan_windows(board.windows, frames=shot.frames, levels=course.levels, loop=course.loop)
+    window = card.window if card else None
+    windows = plan_windows(board.windows, frames=shot.frames, levels=course.levels, loop=course.loop, window=window)
     return ShotPlan(
         course=course,
         prompts=course.prompts.timeline,
         negative=course.negative.timeline,
         windows=tuple(tuple(windows(level.timestep)) for level in course.levels[:-1]),
+        settled=windows.options,
     )
 
 
@@ -110,6 +115,7 @@ def _of_models(board: Storyboard, card: Card | None, planned: Sequence[ShotPlan]
         yield f"{card.name} with LCM: {card.lcm}"
     if not board.model.checkpoint:
         yield "no model: add `extends: embedded`, or name a checkpoint (model.checkpoint)"
+    yield from approximations(board.model, board.runtime.folders)
     yield from (error.message for error in faults(board.model, board.runtime.folders))
 
 
@@ -136,6 +142,8 @@ def _shot_data(planned: ShotPlan) -> dict[str, Any]:
         "seed": shot.seed,
         "seeds": [list(blend) for blend in shot.seeds()],
         "timesteps": [level.timestep for level in course.levels[:-1]],
+        "window_length": planned.settled.length,
+        "window_overlap": planned.settled.overlap,
         "windows": [[list(window) for window in step] for step in planned.windows],
         "unet_calls": planned.calls(),
         "weights": [planned.weights(frame) for frame in range(shot.frames)],

@@ -9,9 +9,9 @@ import lcm_video
 
 LAYERS = """
 errors resources
-types
+types scratch
 timeline
-windows samplers noise denoiser conditioning start decoder media prompts models picture
+windows samplers noise denoiser conditioning start freeinit decoder media prompts models picture
 wave seams
 storyboard
 reader course importers

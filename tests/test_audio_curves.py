@@ -15,7 +15,7 @@ from lcm_video.errors import InputError
 from lcm_video.media import loudness
 from lcm_video.media.loudness import levels
 from lcm_video.plan import plan
-from lcm_video.reader import load
+from lcm_video.reader import load_films
 from lcm_video.storyboard import Shot, Storyboard, Video, shots
 from lcm_video.timeline import Heard
 
@@ -183,7 +183,6 @@ def test_a_plan_reads_sound_only_where_a_curve_follows_one(sound):
     code = f"""
 import sys
 from lcm_video.plan import plan
-from lcm_video.reader import load
 from lcm_video.reader import load_text
 plan(load_text("prompts: a\\nsampling: {{guidance: 1 + t/100}}", name="x"))
 assert not {{"av", "torch", "numpy"}} & {{*sys.modules}}
@@ -211,7 +210,7 @@ def test_every_storyboard_of_the_documentation_can_be_planned(sound, tmp_path, m
     assert sum("curves:" in board for board in shown) >= 2
     for board in shown:
         Path("shown.yaml").write_text(board)
-        planned = plan(load("shown.yaml"))
+        planned = plan(load_films("shown.yaml")[0].board)
         assert planned.frames
         if "drums.wav" in board:
             numbers = planned.shots[0].course.guidance

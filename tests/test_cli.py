@@ -38,6 +38,7 @@ finally:
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LCM_VIDEO_WORK", str(tmp_path / "work"))
     (tmp_path / "board.yaml").write_text(BOARD)
     return tmp_path
 
@@ -158,11 +159,11 @@ def test_render_writes_film_report_and_sheet(folder):
     assert done.exit_code == 0, done.output
     assert "out/board.mp4  4 frames, 0.50 s at 8 fps, 64x64" in done.stdout
     assert sorted(path.name for path in (folder / "out").iterdir()) == [
-        "board.lcm.json",
         "board.mp4",
+        "board.mp4.lcm.json",
         "board.sheet.png",
     ]
-    report = json.loads((folder / "out" / "board.lcm.json").read_text())
+    report = json.loads((folder / "out" / "board.mp4.lcm.json").read_text())
     assert report["frames"] == 4
     assert report["films"].keys() == {"board.mp4"}
     assert {"load model", "denoise", "decode"} <= report["seconds"].keys()
@@ -173,7 +174,7 @@ def test_the_report_of_a_folder_of_frames_replaces_no_file_of_the_users(folder):
     (folder / "fox.json").write_text("mine")
     assert run("render", "board.yaml", "-o", "fox.png", "--sheet").exit_code == 0
     assert (folder / "fox.json").read_text() == "mine"
-    assert (folder / "fox.lcm.json").exists()
+    assert (folder / "fox.lcm.json").exists()  # of the folder fox
     assert (folder / "fox.sheet.png").exists()
 
 
@@ -191,27 +192,26 @@ def test_machines_get_one_json_object_a_line_and_quiet_is_quiet(folder):
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [event["stage"] for event in events if event["event"] == "stage"] == [
         "load model",
-        "denoise",
-        "decode",
+        "draw",
         "verify",
     ]
-    assert {event["path"] for event in events if event["event"] == "written"} == {"a.gif", "a.lcm.json"}
+    assert {event["path"] for event in events if event["event"] == "written"} == {"a.gif", "a.gif.lcm.json"}
     failed = run("render", "board.yaml", "model.checkpoint=none", "--json", "-o", "b.gif")
     assert json.loads(failed.stdout.splitlines()[-1])["exit_code"] == failed.exit_code == 4
     assert run("render", "board.yaml", "-q", "-o", "c.gif").output == ""
 
 
-def test_an_interrupted_render_says_so_and_leaves_nothing_behind(folder):
+def test_an_interrupted_render_says_so_and_leaves_no_film_under_its_name(folder):
     code = "from lcm_video.cli import main; main()"
     asked = [sys.executable, "-c", code, "render", "board.yaml", "sampling.steps=50", "video.frames=64"]
     with subprocess.Popen(asked, stderr=subprocess.PIPE, text=True) as render:
-        assert any(line.startswith("denoise") for line in render.stderr)
+        assert any(line.startswith("draw") for line in render.stderr)
         render.send_signal(signal.SIGINT)
         said = render.stderr.read()
         assert render.wait(timeout=60) == 130
     assert "interrupted" in said
     assert "Traceback" not in said
-    assert [path for path in (folder / "out").rglob("*") if path.is_file()] == []
+    assert [path for path in folder.rglob("out/*") if not path.name.startswith(".")] == []
 
 
 def test_too_little_memory_is_told_as_that(folder, monkeypatch):

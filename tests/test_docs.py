@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import lcm_video as lv
 from lcm_video.cli.commands import app
 from lcm_video.plan import plan
-from lcm_video.reader import presets, schema
+from lcm_video.reader import load_films, presets, schema
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -121,7 +121,7 @@ def test_the_storyboards_documentation_names_every_field(request):
 def test_every_storyboard_of_the_documentation_is_one(folder):
     for text in blocks((ROOT / "docs" / "storyboard.md").read_text(), "yaml"):
         Path("shown.yaml").write_text(text)
-        lv.load("shown.yaml")
+        load_films("shown.yaml")
 
 
 STILLS = ["sd15_still_lcm", "sdxl_still_lcm"]

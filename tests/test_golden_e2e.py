@@ -199,7 +199,9 @@ class Recorded(WindowPlan):
 def test_windows_as_other_tools_cut_them(unet, name):
     case, frames = CASES[name], CASES[name]["num_frames"]
     levels = schedule(Sampling(steps=4), Betas(schedule="linear").alphas())
-    cuts = Recorded(Windows(), frames, loop=False, steps={level.timestep: i for i, level in enumerate(levels[:-1])})
+    cuts = Recorded(
+        Windows().settled(), frames, loop=False, steps={level.timestep: i for i, level in enumerate(levels[:-1])}
+    )
     cuts.windows[:] = case["windows_per_step"]
     denoise = denoiser(unet, name, case["guidance_scale"], _conditioning(case))
     denoise = windowed(denoise, cuts, blend=case.get("fuse_method", "flat"))

@@ -7,11 +7,14 @@ from PIL import Image
 
 import lcm_video as lv
 from lcm_video.course import course_of
+from lcm_video.freeinit import FreeInit
+from lcm_video.models import card_for
 from lcm_video.picture import Area, Line, Words
 from lcm_video.plan import as_data, plan
 from lcm_video.samplers import Betas
 from lcm_video.storyboard import shots
 from lcm_video.timeline_picture import COLOURS, draw
+from lcm_video.windows import Windows
 
 SHOTS = """
 extends: embedded
@@ -70,6 +73,26 @@ def test_a_window_longer_than_the_module_sees_is_an_error_before_anything_loads(
     assert caught.value.exit_code == 3
     short = replace(board, windows=windows, shots={}, prompts={"0": "x", "20": "y"})
     assert len(plan(short).shots[0].windows[0]) == 1  # a film shorter than its windows has one of its own length
+
+
+def test_windows_are_as_long_as_the_card_says_and_the_plan_tells_so(board, monkeypatch):
+    from lcm_video.cli.planning import lines
+
+    made = replace(board, video=replace(board.video, frames=40), shots={}, prompts={"0": "x"})
+    told = [line for line in lines(plan(made)) if line.startswith("windows  of")]
+    assert told == ["windows  of 16 frames, which embedded draws best, 4 of them shared with the next"]
+    card = card_for(made.model.motion, folders=())
+    monkeypatch.setattr("lcm_video.plan.card_for", lambda *_, **__: replace(card, window=24))
+    data = as_data(plan(made))["shots"][0]
+    assert (data["window_length"], data["window_overlap"]) == (24, 6)
+    assert {len(window) for step in data["windows"] for window in step} == {24}
+    given = replace(made, windows=Windows(length=12))
+    assert "windows  of 12 frames, 3 of them shared with the next" in [*lines(plan(given))]
+
+
+def test_rounds_of_freeinit_cost_as_much_as_the_film_each(board):
+    twice = plan(replace(board, freeinit=FreeInit(2)))
+    assert [shot.calls() for shot in twice.shots] == [3 * shot.calls() for shot in plan(board).shots]
 
 
 def test_betas_come_from_the_card_unless_the_storyboard_says_so(board):

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from transformers import CLIPTextModel
 
 from lcm_video.prompts.chunks import EMPTY, LENGTH, Vocabulary
-from lcm_video.prompts.text import Encoder, Text, grow
+from lcm_video.prompts.text import Encoder, OnDemand, Text, grow
 from lcm_video.prompts.tokenizer import BEGIN, END, tokenizer
 from lcm_video.types import TextEncoder
 
@@ -151,3 +151,29 @@ def test_grown_words_are_read_as_their_vectors(golden):
     encoded = text(["a fox", "a Reineke", "a both"])["tokens"]
     assert torch.equal(encoded[0], encoded[1])
     assert not torch.allclose(encoded[0, 3], encoded[2, 3])
+
+
+MANY = [*(f"a (fox:{1 + number / 100:.2f}) in snow" for number in range(30)), LONG, ""]
+
+
+@pytest.mark.parametrize("emphasis", ["a1111", "comfy"])
+def test_encodings_on_demand_are_those_of_all_prompts_at_once(encoder, emphasis):
+    """The same bits and as many chunks, in whatever order they are asked for and however few are kept."""
+    text = Text(Vocabulary(tokenizer()), (Encoder(encoder),), emphasis)
+    every = text(MANY)["tokens"]
+    few = OnDemand(text, MANY, capacity=3)
+    for numbers in ([0, 1, 1], [31], [*range(29, -1, -1)], [5, 30]):
+        assert torch.equal(few(numbers)["tokens"], every[numbers])
+        assert len(few._rows) <= 3
+        assert len(few._memory.known) <= 3
+
+
+def test_encodings_on_demand_keep_those_in_use(text):
+    """Frames are drawn in several windows and steps: their texts are not encoded each time."""
+    encoded = []
+    hook = text.encoders[0].model.register_forward_pre_hook(lambda *_: encoded.append(1))
+    few = OnDemand(text, [f"word{number}" for number in range(40)], capacity=8)
+    for first in range(32):
+        few([*range(first, first + 6)])
+    hook.remove()
+    assert len(encoded) == 37

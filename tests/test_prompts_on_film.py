@@ -10,6 +10,7 @@ import lcm_video as lv
 from lcm_video.course import course_of
 from lcm_video.models import Lora, Runtime, find
 from lcm_video.plan import as_data, plan
+from lcm_video.prompts.text import OnDemand
 from lcm_video.samplers import Betas, Sampling
 from lcm_video.storyboard import shots
 from lcm_video.timeline import Point
@@ -107,6 +108,26 @@ def test_a_weight_that_is_a_curve_is_encoded_frame_by_frame(board, film, preset)
     for frame, weight in enumerate((0.5, 1.0, 1.5)):
         fixed = film(board({"0": f"a (red:{weight}) circle"}, model=alone))
         torch.testing.assert_close(found[frame], fixed[frame], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["weight", "LoRA"])
+def test_a_text_for_every_frame_is_encoded_on_demand_to_the_same_bits(board, film, preset, monkeypatch, kind):
+    if kind == "weight":
+        curves = {"loud": {"0": 0.5, "-1": 1.5}}
+        made = board({"0": "a (red:@loud) circle", "-1": GREEN}, frames=5, steps=2, curves=curves)
+    else:
+        made = board(
+            {"0": RED, "-1": GREEN},
+            frames=5,
+            model=replace(preset.model, loras={"both": Lora("Both", scale={"0": 0.0, "-1": 1.0})}),
+        )
+    every = film(made)
+    monkeypatch.setattr("lcm_video.pipeline.MANY", 1)
+    asked = []
+    original = OnDemand.__call__
+    monkeypatch.setattr(OnDemand, "__call__", lambda self, numbers: asked.append(numbers) or original(self, numbers))
+    assert torch.equal(film(made), every)
+    assert asked
 
 
 def test_a_lora_in_a_prompt_is_that_of_the_model(board, film, preset):

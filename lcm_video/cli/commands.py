@@ -3,12 +3,13 @@
 import functools
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from lcm_video.errors import LcmVideoError, ResourceError
+from lcm_video.errors import Interrupted, LcmVideoError, ResourceError
 
 app = typer.Typer(
     name="lcm-video",
@@ -19,11 +20,22 @@ app = typer.Typer(
 )
 
 Board = Annotated[str, typer.Argument(metavar="STORYBOARD", help="A YAML file, a preset, a film, another tool's file.")]
+Boards = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="STORYBOARD... [KEY=VALUE]...",
+        help="Storyboards, folders of them, presets, films, other tools' files; and changes that hold for all.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes, for example video.fps=12")
 ]
 Allowed = Annotated[
     list[Path] | None, typer.Option("--allow-path", metavar="DIR", help="A folder that the storyboard may write to.")
+]
+Sweep = Annotated[
+    list[str] | None,
+    typer.Option("--sweep", metavar="FIELD=A,B", help="A film for each value; given again, for each combination."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for machines.")]
 
@@ -77,35 +89,56 @@ def _complain(error: LcmVideoError, *, as_json: bool) -> None:
     if as_json:
         from lcm_video.cli.events import as_event
 
-        typer.echo(as_event("error", message=error.message, remedy=error.remedy, exit_code=error.exit_code))
-    typer.echo(f"error: {error}", err=True)
+        with suppress(OSError):  # whoever read our output may have gone
+            typer.echo(as_event("error", message=error.message, remedy=error.remedy, exit_code=error.exit_code))
+    with suppress(OSError):
+        typer.echo(f"{'' if isinstance(error, Interrupted) else 'error: '}{error}", err=True)
 
 
 @app.command()
 @reported
 def render(
-    storyboard: Board,
-    overrides: Overrides = None,
+    storyboards: Boards,
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="FILE", help="Where the film goes; the ending is the format.")
+        str,
+        typer.Option("-o", "--output", metavar="FILE", help="Where the film goes, by format; a folder for several."),
     ] = "",
+    sweep: Sweep = None,
     sheet: Annotated[bool, typer.Option("--sheet", help="Also write a contact sheet beside the film.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a film that exists.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Draw every frame anew, whatever is stored.")] = False,
+    keep_work: Annotated[bool, typer.Option("--keep-work", help="Never clear the stored frames away.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail where memory runs out or a frame is blank, rather than go on.")
+    ] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Show the film as it is drawn: NAME.preview.png.")] = False,
+    preview_to: Annotated[
+        str, typer.Option("--preview-to", metavar="FILE", help="The same, in this file: .png, or .mp4, .gif, .webp.")
+    ] = "",
     allow_path: Allowed = None,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show where an unexpected error came from.")] = False,
 ) -> None:
-    """Renders a storyboard to a film."""
-    from lcm_video.cli.locking import verify_lock
-    from lcm_video.cli.rendering import render
-    from lcm_video.cli.sources import opened
+    """Renders storyboards to films. Stopped in whatever way, the same command goes on where it was."""
+    from lcm_video.cli.stopping import stopping
 
-    changes = [*(overrides or []), *([f"output.path={output}"] if output else [])]
-    style = "json" if json else "quiet" if quiet else ""
-    found = opened(storyboard, changes, allow_path or [])
-    verify_lock(storyboard, found[0])
-    render(found, sheet=sheet, overwrite=overwrite, style=style)
+    with stopping() as stop:  # before all that takes time
+        from lcm_video.cli.queueing import BESIDE, Asked, render_all
+        from lcm_video.cli.rendering import Wishes
+
+        asked = Asked(
+            arguments=[*storyboards, *(["runtime.strict=true"] if strict else [])],
+            sweep=sweep or [],
+            output=output,
+            allow_paths=allow_path or [],
+            preview=preview_to or (BESIDE if preview else ""),
+            style="json" if json else "quiet" if quiet else "",
+        )
+        wishes = Wishes(sheet=sheet, overwrite=overwrite, fresh=fresh, keep_work=keep_work)
+        code = render_all(asked, wishes, stop=stop)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -118,23 +151,33 @@ def plan(
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw the timeline as .svg or .png.")
     ] = None,
     frames: Annotated[bool, typer.Option("--all", help="List every frame, however long the film.")] = False,
+    sweep: Sweep = None,
     allow_path: Allowed = None,
 ) -> None:
     """Shows what render would do, without loading any weights."""
-    from lcm_video.cli.planning import show_plan
-    from lcm_video.cli.sources import opened
+    from lcm_video.cli.planning import show_plan, show_sweep
+    from lcm_video.cli.sources import opened_films
 
-    board, _ = opened(storyboard, overrides or [], allow_path or [])
-    show_plan(board, as_json=json, plot=plot, every_frame=frames)
+    films = opened_films(storyboard, overrides or [], sweep=sweep or [], allow_paths=allow_path or [])
+    if films[0].settings:
+        show_sweep(films, as_json=json, plot=plot)
+    else:
+        show_plan(films[0].board, as_json=json, plot=plot, every_frame=frames)
 
 
 @app.command()
 @reported
-def check(storyboard: Board, overrides: Overrides = None, json: Json = False, allow_path: Allowed = None) -> None:
-    """Finds everything that is wrong with a storyboard."""
+def check(
+    storyboard: Board,
+    overrides: Overrides = None,
+    json: Json = False,
+    sweep: Sweep = None,
+    allow_path: Allowed = None,
+) -> None:
+    """Finds everything that is wrong with a storyboard, and with every film of its sweep."""
     from lcm_video.cli.planning import check
 
-    raise typer.Exit(check(storyboard, overrides or [], allow_path or [], as_json=json))
+    raise typer.Exit(check(storyboard, overrides or [], allow_path or [], as_json=json, sweep=sweep or []))
 
 
 @app.command()

@@ -87,6 +87,8 @@ def device() -> Iterator[Finding]:
     """What torch can compute on."""
     import torch
 
+    from lcm_video.models.placing import usual_precision
+
     yield Finding("threads", str(torch.get_num_threads()))
     names = [
         f"{torch.cuda.get_device_name(number)}, {torch.cuda.get_device_properties(number).total_memory / 1e9:.1f} GB"
@@ -95,6 +97,7 @@ def device() -> Iterator[Finding]:
     if torch.backends.mps.is_available():
         names.append("Apple GPU (mps)")
     yield Finding("devices", "; ".join([*names, "cpu"]))
+    yield Finding("precision", usual_precision())
 
 
 def encoders() -> Iterator[Finding]:
@@ -135,7 +138,7 @@ def smoke() -> Iterator[Finding]:
         target = Path(folder) / "smoke.mp4"
         changes = ["prompts={0: a red circle}", "video.frames=2", "video.width=64", "video.height=64"]
         board = load("embedded", [*changes, "sampling.steps=1", f"output.path={target}"], allow_paths=[Path(folder)])
-        render((board, None), sheet=False, overwrite=False, style="quiet")
+        render((board, None), style="quiet")
         frames = facts(target).frames
     yield Finding("render", f"{frames} frames in {time.perf_counter() - began:.1f} s", good=frames == 2)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lcm_video.cli.tables import size, tabulated
 from lcm_video.errors import CheckpointError
 from lcm_video.models.contents import contents
 from lcm_video.models.describing import describe, family_of, use
@@ -26,9 +27,7 @@ def show_list(folders: Sequence[str], *, kind: str, hashed: bool, as_json: bool)
         return
     columns = ["name", "kind", "family", "size", "folder", *(["sha256"] if hashed else [])]
     cells = [[cell(row, column) for column in columns] for row in rows]
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    for line in (columns, *cells):
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    print("\n".join(tabulated(columns, cells)))
     for row in rows:
         if "problem" in row:
             print(f"{row['name']}: {row['problem']}")
@@ -65,14 +64,6 @@ def cell(facts: Row, column: str) -> str:
         return size(facts.get("bytes", 0))
     text = str(facts.get(column, ""))
     return text[:16] if column == "sha256" else text
-
-
-def size(count: int) -> str:
-    """Bytes as people read them: 2.13 GB."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= factor:
-            return f"{count / factor:.2f} {unit}"
-    return f"{count} B"
 
 
 def shown(path: Path) -> str:

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lcm_video.cli.sources import opened
+from lcm_video.cli.sources import Opened, opened_films
+from lcm_video.cli.tables import tabulated
 from lcm_video.errors import CheckpointError, StoryboardError
 from lcm_video.models.slots import check_files
 from lcm_video.plan import Plan, ShotPlan, as_data, plan
@@ -32,16 +33,40 @@ def show_plan(board: Storyboard, *, as_json: bool, plot: Path | None, every_fram
         print(draw(planned).write(plot), file=sys.stderr if as_json else sys.stdout)
 
 
-def check(source: str, overrides: Sequence[str], allow_paths: Sequence[Path], *, as_json: bool) -> int:
+def show_sweep(films: Sequence[Opened], *, as_json: bool, plot: Path | None) -> None:
+    """Prints a line for each film of a sweep: what it sets, where it goes, what it costs."""
+    if plot:
+        raise StoryboardError("the films of a sweep have no one timeline to draw", remedy="drop it with sweep=")
+    planned = [plan(film.board) for film in films]
+    if as_json:
+        told = [{"settings": dict(film.settings), **as_data(each)} for film, each in zip(films, planned, strict=True)]
+        print(json.dumps({"films": told}, ensure_ascii=False))
+        return
+    calls = [sum(shot.calls() for shot in each.shots) for each in planned]
+    print(f"sweep    {len(films)} films, {sum(each.frames for each in planned)} frames, {sum(calls)} UNet calls")
+    rows = [
+        [film.board.output.path, ", ".join(f"{name}={value}" for name, value in film.settings.items()), str(count)]
+        for film, count in zip(films, calls, strict=True)
+    ]
+    print("\n".join(tabulated(["film", "sets", "calls"], rows)))
+    for text in dict.fromkeys(text for each in planned for text in each.warnings):
+        print(f"warning  {text}")
+
+
+def check(
+    source: str, overrides: Sequence[str], allow_paths: Sequence[Path], *, as_json: bool, sweep: Sequence[str] = ()
+) -> int:
     """Prints what is wrong with a storyboard; returns the exit code. Without ``as_json`` mistakes are raised."""
     problems: list[dict[str, Any]] = []
-    warnings: Sequence[str] = ()
-    code = 0
+    warnings: dict[str, None] = {}
+    code, count = 0, 1
     try:
-        board = opened(source, overrides, allow_paths)[0]
-        warnings = plan(board).warnings
-        if board.model.checkpoint:
-            check_files(board.model, board.runtime.folders)
+        films = opened_films(source, overrides, sweep=sweep, allow_paths=allow_paths)
+        count = len(films)
+        for board in (film.board for film in films):
+            warnings |= dict.fromkeys(plan(board).warnings)
+            if board.model.checkpoint:
+                check_files(board.model, board.runtime.folders)
     except (StoryboardError, CheckpointError) as error:
         if not as_json:
             raise
@@ -49,7 +74,8 @@ def check(source: str, overrides: Sequence[str], allow_paths: Sequence[Path], *,
     if as_json:
         print(json.dumps({"problems": problems, "warnings": [*warnings]}, ensure_ascii=False))
     else:
-        print("\n".join([*(f"warning: {text}" for text in warnings), f"{source}: no problems"]))
+        told = f" in any of {count} films" if count > 1 else ""
+        print("\n".join([*(f"warning: {text}" for text in warnings), f"{source}: no problems{told}"]))
     return code
 
 
@@ -68,6 +94,7 @@ def lines(planned: Plan, *, every_frame: bool = False) -> Iterator[str]:
     yield f"film     {planned.frames} frames, {planned.seconds:.2f} s at {float(video.fps):g} fps, {size}"
     yield f"         to {', '.join(str(output.path_of(ending)) for ending in output.endings)}"
     yield from _models(planned)
+    yield from _long(planned)
     for shot in planned.shots:
         yield from _shot(planned, shot, every_frame)
     yield f"cost     {sum(shot.calls() for shot in planned.shots)} UNet calls"
@@ -82,6 +109,18 @@ def _models(planned: Plan) -> Iterator[str]:
         yield f"model    {model.checkpoint}" + (f", motion {model.motion}" if model.motion else "")
     if loras:
         yield f"loras    {', '.join(loras)}"
+
+
+def _long(planned: Plan) -> Iterator[str]:
+    """Yields how shots are drawn that are longer than a window, and what else holds a film together."""
+    board, settled = planned.board, planned.shots[0].settled
+    if any(shot.shot.frames > settled.length for shot in planned.shots):
+        best = f", which {planned.card.name} draws best" if planned.card and board.windows.length is None else ""
+        yield f"windows  of {settled.length} frames{best}, {settled.overlap} of them shared with the next"
+        if board.windows.noise != "own":
+            yield f"noise    of the first window again in later ones ({board.windows.noise})"
+    if board.freeinit.rounds:
+        yield f"freeinit every shot is drawn {1 + board.freeinit.rounds} times, whole but for the last"
 
 
 def _shot(planned: Plan, shot: ShotPlan, every_frame: bool) -> Iterator[str]:

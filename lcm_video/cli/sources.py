@@ -1,15 +1,30 @@
 """What a user names on the command line: a storyboard, a preset, a film that carries its storyboard, or a file of
 another tool."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
+from lcm_video.cli.film_names import differences, named
 from lcm_video.errors import InputError, StoryboardError
-from lcm_video.media import FORMATS
-from lcm_video.reader import load, load_text
+from lcm_video.media import FORMATS, Output
+from lcm_video.reader import Variant, load_films, load_text_films
 from lcm_video.report import Origin, origin
 from lcm_video.storyboard import Storyboard
+
+
+class Opened(NamedTuple):
+    """One film to render: its storyboard, the film it was read from if it was one, and what a sweep set for it.
+
+    ``source`` is what the user named; ``path`` is where the film goes before a sweep names it.
+    """
+
+    source: str
+    board: Storyboard
+    origin: Origin | None
+    settings: Mapping[str, str]
+    path: Path
 
 
 def opened(source: str, overrides: Sequence[str], allow_paths: Sequence[Path] = ()) -> tuple[Storyboard, Origin | None]:
@@ -18,19 +33,36 @@ def opened(source: str, overrides: Sequence[str], allow_paths: Sequence[Path] = 
     Its ``output.path`` is settled: what the storyboard or an override says, ``out/<name>.mp4``, or beside a film
     that is rendered again, a name with ``.again`` in it. What another tool wrote is read as ``lcm-video import`` does.
     """
-    path = Path(source)
-    if is_of_another_tool(path):
-        board = foreign(path, overrides)
-        return board if board.output.path else with_path(board, Path("out") / f"{path.stem}.mp4"), None
-    if not is_film(path):
-        board = load(source, overrides, allow_paths=allow_paths)
-        return board if board.output.path else with_path(board, Path("out") / f"{path.stem}.mp4"), None
-    found = origin_of(path)
-    board = found.board(overrides, name=source)
+    films = opened_films(source, overrides, allow_paths=allow_paths)
+    if films[0].settings:
+        message = f"{source} is a sweep: it describes {len(films)} films"
+        raise StoryboardError(message, remedy="drop it with sweep=", field="sweep")
+    return films[0].board, films[0].origin
+
+
+def opened_films(
+    source: str, overrides: Sequence[str], *, sweep: Sequence[str] = (), allow_paths: Sequence[Path] = ()
+) -> list[Opened]:
+    """Every film that ``source`` describes: one, or those of its sweep, each with a name of its own (see `opened`)."""
+    given, origin = Path(source), None
+    usual = Path("out") / f"{given.stem}.mp4"
+    if is_of_another_tool(given):
+        films = foreign(given, overrides, sweep)
+    elif not is_film(given):
+        films = load_films(source, overrides, sweep=sweep, allow_paths=allow_paths)
+    else:
+        origin = origin_of(given)
+        films = load_text_films(origin.storyboard, name=source, overrides=overrides, sweep=sweep)
+        usual = given.with_name(
+            f"{given.name if given.is_dir() else given.stem}.again.{films[0].board.output.endings[0]}"
+        )
     told = any(change.startswith(("output.path=", "output=")) for change in overrides)
-    ending = board.output.endings[0]
-    again = path.with_name(f"{path.name if path.is_dir() else path.stem}.again.{ending}")
-    return board if told else with_path(board, again), found
+    paths = [Path(film.board.output.path or usual) if told or not origin else usual for film in films]
+    differs = differences([film.settings for film in films]) if films[0].settings else [""] * len(films)
+    return [
+        Opened(source, with_path(film.board, named(path, name)), origin, film.settings, path)
+        for film, path, name in zip(films, paths, differs, strict=True)
+    ]
 
 
 def is_of_another_tool(path: Path) -> bool:
@@ -50,11 +82,12 @@ def is_of_another_tool(path: Path) -> bool:
     return is_foreign(path)
 
 
-def foreign(path: Path, overrides: Sequence[str]) -> Storyboard:
-    """The storyboard that another tool's file describes."""
+def foreign(path: Path, overrides: Sequence[str], sweep: Sequence[str] = ()) -> tuple[Variant, ...]:
+    """The films that another tool's file describes."""
     from lcm_video.cli.importing import storyboard_text
 
-    return load_text(storyboard_text(path), name=f"{path} (imported)", overrides=overrides, folder=path.parent)
+    name, text = f"{path} (imported)", storyboard_text(path)
+    return load_text_films(text, name=name, overrides=overrides, sweep=sweep, folder=path.parent)
 
 
 def is_film(path: Path) -> bool:
@@ -80,6 +113,13 @@ def origin_of(path: Path) -> Origin:
 def with_path(board: Storyboard, path: Path) -> Storyboard:
     """The storyboard with another ``output.path``."""
     return replace(board, output=replace(board.output, path=str(path)))
+
+
+def targets(output: Output, frames: int) -> list[Path]:
+    """What will be written: files, and folders for the frames of a film."""
+    folders = {"png", "jpg"} if frames > 1 else set()
+    paths = {ending: output.path_of(ending) for ending in output.endings}
+    return [path.with_suffix("") if ending in folders else path for ending, path in paths.items()]
 
 
 def refuse_existing(paths: Sequence[Path]) -> None:

@@ -13,6 +13,12 @@ from lcm_video.storyboard import Storyboard
 REFERENCE = {"type": "string", "pattern": r"\$\{"}
 """A number or a yes may also be a reference such as ${vars.steps}."""
 
+READ_FIRST = {
+    "extends": "presets or files this storyboard starts from; later ones win, this file wins",
+    "sweep": "values of other fields, each combination a film: {sampling.seed: [1, 2]}, or a list of films",
+}
+"""Sections that the reader uses up: no storyboard has them."""
+
 
 @cache
 def adapter() -> Any:  # beartype does not know a TypeAdapter[Storyboard] as a type
@@ -24,9 +30,11 @@ def schema() -> dict[str, Any]:
     """JSON Schema (draft 7) of a storyboard file, short forms included: ``0: a fox`` for ``0: {text: a fox}``."""
     whole = adapter().json_schema(mode="validation")
     about = {kind.__name__: _field_lines(kind) for kind in _sections(Storyboard)}
-    about["Storyboard"] |= {"extends": "presets or files this storyboard starts from; later ones win, this file wins"}
+    about["Storyboard"] |= READ_FIRST
     names = {"type": "string"}
     whole["properties"]["extends"] = {"anyOf": [names, {"type": "array", "items": names}]}
+    grid = {"type": "object", "additionalProperties": {"type": ["array", "object"]}}
+    whole["properties"]["sweep"] = {"anyOf": [grid, {"type": "array", "items": {"type": "object"}}]}
     for shape in [whole, *whole.get("$defs", {}).values()]:
         for name, field in shape.get("properties", {}).items():
             if line := about.get(shape.get("title", ""), {}).get(name):

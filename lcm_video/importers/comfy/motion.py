@@ -152,7 +152,6 @@ def _context(reading: Reading, node: Node) -> None:
         if frames and frames != 16:
             length = min(frames, 1024)
             reading.put("windows.length", length)
-            reading.put("windows.overlap", min(4, max(length - 1, 0)))
             reading.find(
                 node, "context_options", "exact", "none: all frames at once", becomes=f"windows.length: {length}"
             )
