@@ -1,6 +1,6 @@
 """lcm-video beside diffusers' AnimateDiffPipeline: the same weights, noise, encodings, steps and encoder, in one run.
 
-    python bench/compare.py [--case embedded|full128|full256|long] [--dtype float32|bfloat16] [--rounds 5] [--threads 2]
+    python bench/compare.py [--case embedded|embedded64|full128|full256|long] [--dtype float32|bfloat16] [--rounds 5] [--threads 2]
 
 Stages apart and end to end, from the storyboard to the file; rounds alternate (ours, theirs, ours, theirs …) and
 medians count. ``ratio`` is the peer's time over ours: above 1 we are faster. ``cpu`` ratios count the processor time of
@@ -52,6 +52,7 @@ class Case:
 
 CASES = {
     "embedded": Case(16, 128),
+    "embedded64": Case(8, 64),
     "full128": Case(8, 128, full=True),
     "full256": Case(8, 256, full=True),
     "long": Case(256, 128, windows=True),

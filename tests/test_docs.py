@@ -41,6 +41,8 @@ def folder(tmp_path, monkeypatch):
 def test_every_command_of_the_readme_runs_in_order(folder):
     assert len(commands(README)) >= 6
     shutil.copy("examples/import/tutorial.json", "workflow.json")
+    Path("stories").mkdir()
+    shutil.copy("examples/first.yaml", "stories/first.yaml")
     for _, *arguments in commands(README):
         if arguments[:2] == ["models", "get"]:  # the one that needs the network: tests/test_models_get.py
             continue

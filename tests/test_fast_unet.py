@@ -236,6 +236,7 @@ def test_threads_do_not_disturb_each_other():
     fresh, start, outs = fast.unet_of(KINDS["v2"]()), threading.Barrier(3), {}
 
     def work(job):
+        torch.set_num_threads(1)  # as in the main thread: how sums are cut depends on it
         x, encoding, frames = jobs[job]
         start.wait()
         outs[job] = [fresh(x, 499.0, encoding, frames) for _ in range(4)]

@@ -317,6 +317,11 @@ def test_the_key_is_the_same_in_every_process(key, seed):
     assert ended.stdout.strip() == key
 
 
+def test_threads_change_the_key_because_they_cut_sums(key, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert key_of(board_of()) != key
+
+
 @pytest.mark.parametrize("value", [object(), {"a": {1, 2}}, lambda: 0, Path("a")])
 def test_nothing_without_a_content_gets_into_a_key(value):
     with pytest.raises(TypeError, match="cannot be part of a key"):

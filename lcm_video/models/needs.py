@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lcm_video.models import memory
+from lcm_video.models.streams import device_of, dtype_of
 
 UNET, VAE = 2.54e9 / 16 / 64**2, 0.40e9 / 64**2
 """Bytes for each latent pixel of a frame."""
@@ -23,7 +24,7 @@ WIDTHS = {UNET: 320, VAE: 128}
 def need(each: float, model: Any, frames: int, height: int, width: int) -> float:
     """Bytes that a model holds at its peak, for frames of so many latent pixels."""
     width_ratio = model.config["block_out_channels"][0] / WIDTHS[each]
-    return each * frames * height * width * model.dtype.itemsize / 2 * width_ratio
+    return each * frames * height * width * dtype_of(model).itemsize / 2 * width_ratio
 
 
 def windows_at_once(unet: Any, clip: int, height: int, width: int) -> int:
@@ -33,22 +34,22 @@ def windows_at_once(unet: Any, clip: int, height: int, width: int) -> int:
     rounding on a GPU may depend on the batch, and a film should not depend on what else runs.
     """
     model = getattr(unet, "model", None)
-    if model is None or model.device.type == "cpu":
+    if model is None or device_of(model).type == "cpu":
         return 1
     one = clip * height * width
-    fitting = memory.total(model.device) / 2 / need(UNET, model, clip, height, width)
+    fitting = memory.total(device_of(model)) / 2 / need(UNET, model, clip, height, width)
     return max(1, min(FULL // one, int(fitting), 64))
 
 
 def unet_fits(model: Any, clip: int, height: int, width: int) -> str:
     """What to change so that the UNet fits."""
-    smaller = smaller_size(need(UNET, model, clip, height, width), model.device, height, width)
+    smaller = smaller_size(need(UNET, model, clip, height, width), device_of(model), height, width)
     return f"try {smaller}, or a smaller windows.length{cheaper(model)}"
 
 
 def vae_fits(model: Any, height: int, width: int) -> str:
     """What to change so that the VAE fits."""
-    smaller = smaller_size(need(VAE, model, 1, height, width), model.device, height, width)
+    smaller = smaller_size(need(VAE, model, 1, height, width), device_of(model), height, width)
     return f"try {smaller}, or a smaller decoder: model.vae=taesd_decoder{cheaper(model)}"
 
 
@@ -62,4 +63,4 @@ def smaller_size(needed: float, device: torch.device, height: int, width: int) -
 
 def cheaper(model: Any) -> str:
     """A precision that needs half the memory, where there is one."""
-    return ", or runtime.dtype=bfloat16" if model.dtype.itemsize == 4 else ""
+    return ", or runtime.dtype=bfloat16" if dtype_of(model).itemsize == 4 else ""

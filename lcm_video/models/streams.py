@@ -7,6 +7,16 @@ import torch
 from torch import Tensor, nn
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model is, by its first weight: diffusers looks through all of its modules for it, for milliseconds."""
+    return next(model.parameters()).device
+
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """A model's precision, by its first weight."""
+    return next(model.parameters()).dtype
+
+
 def moved(value: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """``value`` on a device; to a GPU through pinned memory, without waiting, pictures with their channels last."""
     if device.type != "cuda":

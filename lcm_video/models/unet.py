@@ -17,7 +17,7 @@ from lcm_video.models.ladder import Ladder, Notes, Task
 from lcm_video.models.needs import unet_fits
 from lcm_video.models.size import NAMED, SIZES
 from lcm_video.models.slices import in_slices
-from lcm_video.models.streams import arranged, moved
+from lcm_video.models.streams import arranged, device_of, dtype_of, moved
 from lcm_video.types import Encoding, Latents
 
 LORA = "lora:"
@@ -50,7 +50,7 @@ class Unet:
         self.model.requires_grad_(False).eval()
         refuse_taken(self.model)
         arranged(self.model)
-        ladder = Ladder("the UNet", "clip", "with its layers in slices", self.model.device, strict=self.strict)
+        ladder = Ladder("the UNet", "clip", "with its layers in slices", device_of(self.model), strict=self.strict)
         object.__setattr__(self, "ladder", ladder)
         object.__setattr__(self, "fast", Kernels(fast_unet, self.kernels, ladder.notes))
         object.__setattr__(self, "graphs", graphs_for(self.model, self.predicted, self.compile, ladder.notes))
@@ -62,14 +62,14 @@ class Unet:
 
     def __call__(self, latents: Latents, timestep: float, encoding: Encoding, /, *, clip: int) -> Latents:
         """The predicted noise of clips of ``clip`` frames each; clips in one batch do not see each other."""
-        on_cpu, fast = self.model.device.type == "cpu", self.fast.of(self.model)
+        on_cpu, fast = device_of(self.model).type == "cpu", self.fast.of(self.model)
         height, width = latents.shape[-2:]
         task = Task(
             count=len(latents) // clip,
             # On a CPU the rounding of a batch may depend on its size: clip by clip, a film's bits depend on no batch.
             most=1 if on_cpu else 0,
             resorts=0 if fast else len(SLICES) - 1,
-            about=f"{clip}x{height}x{width} {self.model.dtype} {self.model.config['block_out_channels']}",
+            about=f"{clip}x{height}x{width} {dtype_of(self.model)} {self.model.config['block_out_channels']}",
             fits=partial(unet_fits, self.model, clip, height, width),
         )
 
@@ -85,8 +85,8 @@ class Unet:
 
     def _moved(self, name: str, value: Tensor) -> Tensor:
         # Sizes stay in float32: 16 bits do not hold every number of pixels.
-        dtype = torch.float32 if name.startswith(NAMED) else self.model.dtype
-        return moved(value, self.model.device, dtype)
+        dtype = torch.float32 if name.startswith(NAMED) else dtype_of(self.model)
+        return moved(value, device_of(self.model), dtype)
 
     def _predict(self, x: Latents, timestep: float, encoding: Encoding, clip: int, sparing: int) -> Latents:
         """One pass of the plain model: in slices, recorded, or as it is."""

@@ -14,11 +14,14 @@ from torch import Tensor
 from lcm_video.models.kernels import Choice, Kernels, fast_vae
 from lcm_video.models.ladder import Ladder, Notes, Task
 from lcm_video.models.needs import vae_fits
-from lcm_video.models.streams import Lane, arranged, moved
+from lcm_video.models.streams import Lane, arranged, device_of, dtype_of, moved
 from lcm_video.models.tiles import halvings, side_after, tiled
 from lcm_video.types import Images, Latents
 
 Autoencoder = AutoencoderKL | AutoencoderTiny
+
+CACHED = 2**22
+"""Numbers in a layer of pictures that a processor's cache holds: more at once are slower, and take more memory."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,10 @@ class Vae:
     def __post_init__(self) -> None:
         self.model.requires_grad_(False).eval()
         arranged(self.model)
-        ladder = Ladder("the VAE", "frame", "in tiles", self.model.device, strict=self.strict)
+        ladder = Ladder("the VAE", "frame", "in tiles", device_of(self.model), strict=self.strict)
         object.__setattr__(self, "ladder", ladder)
         object.__setattr__(self, "fast", Kernels(fast_vae, self.kernels, ladder.notes))
-        object.__setattr__(self, "lane", Lane(self.model.device))
+        object.__setattr__(self, "lane", Lane(device_of(self.model)))
 
     @property
     def channels(self) -> int:
@@ -92,8 +95,7 @@ class Vae:
         height, width = (side // unit for side in x.shape[-2:])
         task = Task(
             count=len(x),
-            # On a CPU one frame at a time is fastest, takes the least memory, and no batch can change its rounding.
-            most=1 if self.model.device.type == "cpu" else 0,
+            most=self._few(height, width) if device_of(self.model).type == "cpu" else 0,
             resorts=halvings(height, width),
             about=f"{make.__name__.strip('_')} {height}x{width} {described(self.model)}",
             fits=partial(vae_fits, self.model, height, width),
@@ -109,17 +111,22 @@ class Vae:
 
         return self.ladder.run(piece, task)
 
+    def _few(self, height: int, width: int) -> int:
+        """Frames at once on a CPU: as many as stay in its cache, which is one at 256 × 256 pixels of SD's VAE."""
+        pixels = height * width * self.factor**2
+        return max(1, CACHED // (pixels * self.model.config["block_out_channels"][0]))
+
     def _finite(self, make: Callable[[Autoencoder, Tensor], Tensor], x: Tensor) -> Tensor:
         """What ``make`` gives, in float32 for items that overflow in the VAE's own precision.
 
         Each is judged alone: what becomes of a frame does not depend on those it was decoded with.
         """
         made = make(self.model, x)
-        if self.model.dtype == torch.float32:
+        if dtype_of(self.model) == torch.float32:
             return made
         bad = finite(x).to(made.device) & ~finite(made)
         if bad.any():
-            name = str(self.model.dtype).removeprefix("torch.")
+            name = str(dtype_of(self.model)).removeprefix("torch.")
             self.notes.add(f"the VAE overflows in {name}: what does is computed again in float32")
             made = made.float()
             made[bad] = make(self._in_float32(), x[bad.to(x.device)])
@@ -133,12 +140,12 @@ class Vae:
         return self._exact[0]
 
     def _encoded(self, model: Autoencoder, images: Tensor) -> Tensor:
-        found = model.encode(moved(images, model.device, model.dtype), return_dict=False)[0]
+        found = model.encode(moved(images, device_of(model), dtype_of(model)), return_dict=False)[0]
         mean = found if isinstance(found, Tensor) else found.mean
         return mean * model.config["scaling_factor"]
 
     def _decoded(self, model: Autoencoder, latents: Tensor) -> Tensor:
-        own = moved(latents, model.device, model.dtype) / model.config["scaling_factor"]
+        own = moved(latents, device_of(model), dtype_of(model)) / model.config["scaling_factor"]
         if model is self.model and (fast := self.fast.of(model, *own.shape[-2:])):
             return fast(own)
         return model.decode(own, return_dict=False)[0]
@@ -146,7 +153,7 @@ class Vae:
 
 def described(model: Autoencoder) -> str:
     """A model's precision and widths, on which the memory it needs depends."""
-    return f"{model.dtype} {model.config['block_out_channels']}"
+    return f"{dtype_of(model)} {model.config['block_out_channels']}"
 
 
 def finite(x: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ READERS = ("av", "imageio", "pillow")
 """Libraries that read the picture or film a shot begins from."""
 
 VARIABLES = (
-    "ATEN_CPU_CAPABILITY", "CUDA_VISIBLE_DEVICES", "DNNL_MAX_CPU_ISA", "NVIDIA_TF32_OVERRIDE", "ONEDNN_MAX_CPU_ISA",
+    "ATEN_CPU_CAPABILITY", "CUDA_VISIBLE_DEVICES", "DNNL_MAX_CPU_ISA", "MKL_NUM_THREADS", "NVIDIA_TF32_OVERRIDE",
+    "OMP_NUM_THREADS", "ONEDNN_MAX_CPU_ISA",
 )  # fmt: skip
 """Environment variables that choose how a processor computes."""
 
@@ -36,6 +37,8 @@ def facts_of(board: Storyboard, scene: Scene) -> dict[str, Any]:
     return {
         "card": card_for(board.model.motion, folders=board.runtime.folders),
         "machine": [platform.system(), platform.machine(), *_processor(), *_graphics()],
+        # Sums are cut into as many pieces as there are threads, and rounded so.
+        "threads": _cores(),
         "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "versions": {name: _version(name) for name in libraries},
         "code": code(),
@@ -54,6 +57,11 @@ def code() -> str:
         if inside.parts[0] not in WRITING:
             found.update(f"{inside.as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return found.hexdigest()
+
+
+def _cores() -> int:
+    """The cores that this process may use, which is how many threads torch begins with."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

@@ -29,8 +29,9 @@ Part: TypeAlias = Any
 
 ORDER = torch.channels_last
 
-FEW = 2**15
-"""Pixels of images that are decoded together. More fall out of the cache; fewer cost more calls than arithmetic."""
+FEW = 2**22
+"""Numbers in a layer of images that are decoded together. More fall out of the cache; fewer cost more calls than
+arithmetic. 16 frames of 128 × 128 with 16 channels: 102 ms at once, 116 as diffusers does, 142 one by one."""
 
 FIXED: Mapping[type[nn.Module], Mapping[str, Any]] = {
     Decoder: {"training": False},
@@ -94,6 +95,7 @@ class FastDecoder:
         self.layers = [*_layers(decoder, latents)]
         self.exit = Activated(_norm(decoder.conv_norm_out), _direct(decoder.conv_out))
         self.channels, self.factor = decoder.conv_out.out_channels, 2 ** (len(decoder.up_blocks) - 1)
+        self.width = decoder.conv_out.in_channels
 
     @torch.no_grad()
     def __call__(self, latents: Latents) -> Images:
@@ -101,7 +103,7 @@ class FastDecoder:
         frames, _, height, width = latents.shape
         scratch = Scratch()
         out = latents.new_empty(frames, height * self.factor, width * self.factor, self.channels)
-        together = max(1, FEW // (out.shape[1] * out.shape[2]))
+        together = max(1, FEW // (out.shape[1] * out.shape[2] * self.width))
         for these, images in zip(latents.split(together), out.split(together), strict=True):
             images.copy_(self._decoded(these.contiguous(memory_format=ORDER), scratch))
         return out.permute(0, 3, 1, 2)
