@@ -105,6 +105,9 @@ def load(model: Model, runtime: Runtime = Runtime()) -> Parts:  # noqa: B008 (fr
     """
     # Weights are files here: with this set before diffusers is imported, it opens no socket for one.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from lcm_video.models import lean
+
+    lean.load_diffusers()
     from lcm_video.models import loading
 
     return loading.load(model, runtime)
