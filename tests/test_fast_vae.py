@@ -8,6 +8,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import nn
 
+import lcm_video as lv
 from lcm_video.models.fast import vae_of
 from lcm_video.models.fast.vae_layers import Norm
 
@@ -173,3 +174,11 @@ def test_other_classes_have_no_fast_decoder():
     model.__class__ = Own
     assert vae_of(model) is None
     assert AutoencoderTiny is not AutoencoderKL
+
+
+def test_a_frame_has_the_same_bits_however_many_are_decoded_with_it():
+    vae = lv.Pipeline.load(lv.load("embedded", ["prompts=x"]).model).vae
+    latents = torch.randn(7, 4, 8, 9, generator=torch.Generator().manual_seed(0))
+    whole = vae.decode(latents)
+    for batch in (1, 2, 3, 5):
+        assert torch.equal(torch.cat([vae.decode(these) for these in latents.split(batch)]), whole), batch

@@ -8,7 +8,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from lcm_video.errors import CheckpointError, ResourceError
-from lcm_video.models import Lora, Model, Runtime, load, memory, placing
+from lcm_video.models import Lora, Model, Runtime, load, memory, needs, placing
 from lcm_video.models.kernels import Kernels
 from lcm_video.models.ladder import Notes
 from lcm_video.models.needs import smaller_size, windows_at_once
@@ -274,11 +274,11 @@ def test_windows_share_a_call_where_they_are_small_and_the_device_is_large(unet,
     assert windows_at_once(Unet(unet), 16, 32, 32) == 1, "on a CPU more gain nothing"
     assert windows_at_once(object(), 16, 32, 32) == 1, "a UNet of one's own"
 
-    class Model:
-        device, dtype, config = GPU, torch.float16, {"block_out_channels": (320,)}
-
     class Large:
-        model = Model
+        model = torch.nn.Linear(1, 1, dtype=torch.float16)
+
+    Large.model.config = {"block_out_channels": (320,)}
+    monkeypatch.setattr(needs, "device_of", lambda model: GPU)
 
     monkeypatch.setattr(memory, "total", lambda device: int(80e9))
     assert [windows_at_once(Large, 16, side, side) for side in (128, 64, 32, 16, 2)] == [1, 1, 4, 16, 64]

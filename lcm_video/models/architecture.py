@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from lcm_video.errors import CheckpointError
-from lcm_video.resources import shipped
+from lcm_video.resources import expanded, shipped
 
 Family: TypeAlias = Literal["sd15", "sdxl"]
 
@@ -61,7 +61,7 @@ def architectures(beside: Path | None = None, folders: Sequence[str] = ()) -> It
 
 def _within(folders: Sequence[str]) -> Iterator[Path]:
     """Yields the model folders and what is in them, down to two levels: people sort their files by kind."""
-    for place in map(Path.expanduser, map(Path, folders)):
+    for place in map(expanded, folders):
         yield place
         for pattern in ("*", "*/*"):
             yield from sorted(place.glob(pattern))

@@ -19,7 +19,7 @@ from lcm_video.errors import CheckpointError
 from lcm_video.models.contents import contents
 from lcm_video.models.digests import Identity, identity
 from lcm_video.models.folders import ENDINGS, find
-from lcm_video.resources import shipped
+from lcm_video.resources import expanded, shipped
 from lcm_video.types import STRICT
 
 Count = Annotated[int, Field(ge=1, le=4096)]
@@ -144,7 +144,7 @@ def recognise(
 
 def cards(folders: Sequence[str] = ()) -> dict[str, Card]:
     """Every card by its name: the shipped ones, those in ./motion_modules, those in ``folders``; later ones win."""
-    places = [shipped("motion_modules"), Path("motion_modules"), *(Path(folder).expanduser() for folder in folders)]
+    places = [shipped("motion_modules"), Path("motion_modules"), *(expanded(folder) for folder in folders)]
     return dict(_cards_in(places))
 
 

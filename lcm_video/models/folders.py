@@ -10,6 +10,7 @@ from lcm_video.errors import CheckpointError
 from lcm_video.models.catalogue import other_names
 from lcm_video.models.digests import digest
 from lcm_video.models.places import searched
+from lcm_video.resources import expanded
 
 __all__ = ["ENDINGS", "find", "model_files", "searched"]
 
@@ -47,7 +48,7 @@ def find(name: str, *, kind: str = "model", folders: Sequence[str] = ()) -> Path
 
 def by_name(name: str, places: Sequence[Path], *, kind: str) -> Path | None:
     """The file at the path ``name``, or of that name in the first of ``places`` that has one."""
-    for candidate in spellings(Path(name).expanduser()):
+    for candidate in spellings(expanded(name)):
         if found := usable(candidate, kind):
             return found
     for place in places:

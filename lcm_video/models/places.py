@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lcm_video.resources import shipped
+from lcm_video.resources import expanded, shipped
 
 VARIABLE = "LCM_VIDEO_MODELS"
 """The environment variable with more folders, separated as in PATH."""
@@ -49,7 +49,7 @@ def cache_folder() -> Path:
 def work_folder() -> Path:
     """Where renders keep their work: $LCM_VIDEO_WORK, else a folder in the user's cache."""
     named = os.environ.get(WORK)
-    return Path(named).expanduser() if named else cache_folder() / "work"
+    return expanded(named) if named else cache_folder() / "work"
 
 
 def models_folder() -> Path:
@@ -66,7 +66,7 @@ def searched(folders: Sequence[str], *, motion: bool = False) -> Iterator[Path]:
     if motion:
         usual.sort(key=lambda place: place.name != "motion_modules")
     seen = set()
-    for place in [*(Path(folder).expanduser() for folder in folders), *_variable(), *_configured(), *usual]:
+    for place in [*(expanded(folder) for folder in folders), *_variable(), *_configured(), *usual]:
         for inside in (place, *tree(place)):
             if (known := inside.absolute()) not in seen and inside.is_dir():
                 seen.add(known)
@@ -74,7 +74,7 @@ def searched(folders: Sequence[str], *, motion: bool = False) -> Iterator[Path]:
 
 
 def _variable() -> list[Path]:
-    return [Path(place).expanduser() for place in os.environ.get(VARIABLE, "").split(os.pathsep) if place]
+    return [expanded(place) for place in os.environ.get(VARIABLE, "").split(os.pathsep) if place]
 
 
 def _configured() -> list[Path]:
@@ -82,7 +82,7 @@ def _configured() -> list[Path]:
     if not listed.is_file():
         return []
     lines = listed.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [Path(line.strip()).expanduser() for line in lines if line.strip() and not line.startswith("#")]
+    return [expanded(line.strip()) for line in lines if line.strip() and not line.startswith("#")]
 
 
 def tree(root: Path) -> list[Path]:
@@ -110,7 +110,7 @@ def _extra(path: Path) -> list[Path]:
     found = []
     for tool in told.values() if isinstance(told, dict) else ():
         if isinstance(tool, dict):
-            base = Path(str(tool.get("base_path", path.parent))).expanduser()
+            base = expanded(str(tool.get("base_path", path.parent)))
             found += [base / line for key, value in tool.items() if key != "base_path" for line in _lines(value)]
     return found
 

@@ -20,9 +20,6 @@ from lcm_video.types import Images, Latents
 
 Autoencoder = AutoencoderKL | AutoencoderTiny
 
-CACHED = 2**22
-"""Numbers in a layer of pictures that a processor's cache holds: more at once are slower, and take more memory."""
-
 
 @dataclass(frozen=True)
 class Vae:
@@ -95,7 +92,7 @@ class Vae:
         height, width = (side // unit for side in x.shape[-2:])
         task = Task(
             count=len(x),
-            most=self._few(height, width) if device_of(self.model).type == "cpu" else 0,
+            most=self._few(make, height, width) if device_of(self.model).type == "cpu" else 0,
             resorts=halvings(height, width),
             about=f"{make.__name__.strip('_')} {height}x{width} {described(self.model)}",
             fits=partial(vae_fits, self.model, height, width),
@@ -111,10 +108,10 @@ class Vae:
 
         return self.ladder.run(piece, task)
 
-    def _few(self, height: int, width: int) -> int:
-        """Frames at once on a CPU: as many as stay in its cache, which is one at 256 × 256 pixels of SD's VAE."""
-        pixels = height * width * self.factor**2
-        return max(1, CACHED // (pixels * self.model.config["block_out_channels"][0]))
+    def _few(self, make: Callable[[Autoencoder, Tensor], Tensor], height: int, width: int) -> int:
+        """Frames at once on a CPU: one, so that no batch changes its rounding; as many as our decoder always takes."""
+        fast = self.fast.of(self.model, height, width) if make == self._decoded else None
+        return fast.together(height, width) if fast else 1
 
     def _finite(self, make: Callable[[Autoencoder, Tensor], Tensor], x: Tensor) -> Tensor:
         """What ``make`` gives, in float32 for items that overflow in the VAE's own precision.

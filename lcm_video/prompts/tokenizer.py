@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lcm_video.errors import CheckpointError
+from lcm_video.resources import expanded
 
 BEGIN, END = 49406, 49407
 """Ids of ``<|startoftext|>`` and ``<|endoftext|>``; the latter also fills a chunk up."""
@@ -117,7 +118,7 @@ def tokenizer(path: str = "") -> Tokenizer:
 
     Without ``path``, over the file that the refiners package carries. Raises CheckpointError if there is none.
     """
-    return Tokenizer(read_merges(Path(path).expanduser() if path else carried()))
+    return Tokenizer(read_merges(expanded(path) if path else carried()))
 
 
 def carried() -> Path:

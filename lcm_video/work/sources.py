@@ -10,6 +10,7 @@ from lcm_video.errors import CheckpointError, InputError
 from lcm_video.models.digests import Identity, digest, identity
 from lcm_video.models.slots import slots
 from lcm_video.prompts.tokenizer import carried
+from lcm_video.resources import expanded
 from lcm_video.storyboard import Scene, Storyboard
 
 BESIDE = ("config.json", "adapter_config.json")
@@ -76,7 +77,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 def _tokenizer(named: str) -> Iterator[tuple[str, Path]]:
-    path = Path(named).expanduser() if named else carried()
+    path = expanded(named) if named else carried()
     if path.is_dir():
         yield from ((f"model.tokenizer/{file.name}", file) for file in sorted(path.iterdir()) if file.is_file())
     else:
