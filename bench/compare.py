@@ -1,6 +1,7 @@
 """lcm-video beside diffusers' AnimateDiffPipeline: the same weights, noise, encodings, steps and encoder, in one run.
 
-    python bench/compare.py [--case embedded|embedded64|full128|full256|long] [--dtype float32|bfloat16] [--rounds 5] [--threads 2]
+    python bench/compare.py [--case embedded|embedded64|full128|full256|long] [--dtype float32|bfloat16]
+                            [--rounds 5] [--threads 2]
 
 Stages apart and end to end, from the storyboard to the file; rounds alternate (ours, theirs, ours, theirs …) and
 medians count. ``ratio`` is the peer's time over ours: above 1 we are faster. ``cpu`` ratios count the processor time of

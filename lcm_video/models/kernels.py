@@ -5,18 +5,19 @@ The plain one is the reference that the other is tested against.
 
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, Literal, TypeAlias
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
 from torch import nn
 
 from lcm_video.errors import CheckpointError
 from lcm_video.models.ladder import Notes
+from lcm_video.types import Images, Latents
 
 Choice: TypeAlias = Literal["auto", "plain", "fast"]
 
-Build = Callable[..., Callable[..., Any] | str]
-"""Model, and what it is built for → its fast implementation, or why there is none."""
+Fast = TypeVar("Fast")
+"""A fast implementation."""
 
 DTYPES = (torch.float32, torch.bfloat16)
 """Precisions that our own kernels are written for."""
@@ -25,15 +26,29 @@ LARGE = 2**27
 """Bytes of a VAE's weights that are too many to have twice."""
 
 
-class Kernels:
-    """Our own implementation of a model, built when it is first asked for, by whichever thread comes first."""
+@runtime_checkable
+class Decoder(Protocol):
+    """A fast decoder: latents, divided by the model's scaling factor, to images from -1 to 1."""
 
-    def __init__(self, build: Build, choice: Choice, notes: Notes) -> None:
+    def __call__(self, latents: Latents, /) -> Images: ...
+
+    def together(self, height: int, width: int, /) -> int:
+        """How many frames of latents of a size it decodes at once, always."""
+        ...
+
+
+class Kernels(Generic[Fast]):
+    """Our own implementation of a model, built when it is first asked for, by whichever thread comes first.
+
+    build: model, and what it is built for → its fast implementation, or why there is none
+    """
+
+    def __init__(self, build: Callable[..., Fast | str], choice: Choice, notes: Notes) -> None:
         self.build, self.choice, self.notes = build, choice, notes
-        self._made: tuple[tuple[int, ...], Callable[..., Any] | None] | None = None
+        self._made: tuple[tuple[int, ...], Fast | None] | None = None
         self._lock = Lock()
 
-    def of(self, model: nn.Module, *purpose: int) -> Callable[..., Any] | None:
+    def of(self, model: nn.Module, *purpose: int) -> Fast | None:
         """The implementation to run in place of ``model``; None for the plain one. The last ``purpose`` is kept."""
         with self._lock:
             if self._made is None or self._made[0] != purpose:
@@ -41,7 +56,7 @@ class Kernels:
                 self._made = purpose, self._choose(model, *purpose)
             return self._made[1]
 
-    def _choose(self, model: nn.Module, *purpose: int) -> Callable[..., Any] | None:
+    def _choose(self, model: nn.Module, *purpose: int) -> Fast | None:
         weight = next(model.parameters())
         if self.choice == "plain" or (self.choice == "auto" and weight.device.type != "cpu"):
             return None
@@ -65,7 +80,7 @@ def fast_unet(model: Any) -> Callable[..., Any] | str:
     return fast.unet_of(model) or fast.unknown_in(model)
 
 
-def fast_vae(model: Any, height: int, width: int) -> Callable[..., Any] | str:
+def fast_vae(model: Any, height: int, width: int) -> Decoder | str:
     """The fast decoder of ``model``, for latents of that size."""
     from lcm_video.models import fast
 

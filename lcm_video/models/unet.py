@@ -1,6 +1,6 @@
 """The UNet as the path calls it, whatever its family."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -43,7 +43,7 @@ class Unet:
     compile: str = "off"
     strict: bool = False
     ladder: Ladder = field(init=False, repr=False, compare=False)
-    fast: Kernels = field(init=False, repr=False, compare=False)
+    fast: Kernels[Callable[..., Any]] = field(init=False, repr=False, compare=False)
     graphs: Graphs | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor
 
-from lcm_video.models.kernels import Choice, Kernels, fast_vae
+from lcm_video.models.kernels import Choice, Decoder, Kernels, fast_vae
 from lcm_video.models.ladder import Ladder, Notes, Task
 from lcm_video.models.needs import vae_fits
 from lcm_video.models.streams import Lane, arranged, device_of, dtype_of, moved
@@ -33,7 +33,7 @@ class Vae:
     kernels: Choice = "plain"
     strict: bool = False
     ladder: Ladder = field(init=False, repr=False, compare=False)
-    fast: Kernels = field(init=False, repr=False, compare=False)
+    fast: Kernels[Decoder] = field(init=False, repr=False, compare=False)
     lane: Lane = field(init=False, repr=False, compare=False)
     _exact: list[Autoencoder] = field(init=False, repr=False, compare=False, default_factory=list)
     _lock: Lock = field(init=False, repr=False, compare=False, default_factory=Lock)
