@@ -31,7 +31,7 @@ ROWS = {
     "check": CLI.format(["lcm-video", "check", "embedded", *BOARD]),
     "plan": CLI.format(["lcm-video", "plan", "embedded", *BOARD]),
     "torch": "import torch",
-    "import": "import lcm_video.pipeline, lcm_video.models.loading",
+    "import": "import lcm_video.pipeline; from lcm_video.models import lean; lean.load_diffusers()",
     "load": LOADED,
     "first_step": LOADED + "next(iter(pipeline.steps(board)))",
     "first_frame": LOADED + "next(iter(pipeline.frames(board)))",

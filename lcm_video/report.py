@@ -20,7 +20,7 @@ from lcm_video.reader import dump, load_text, redacted
 from lcm_video.storyboard import Scene, Storyboard
 from lcm_video.timeline import Timeline
 
-LIBRARIES = ("torch", "diffusers", "transformers", "av", "imageio", "numpy")
+LIBRARIES = ("torch", "diffusers", "av", "imageio", "numpy")
 """Packages whose version can change what a film looks like, or its bytes."""
 
 

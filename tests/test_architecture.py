@@ -9,7 +9,7 @@ import lcm_video
 
 LAYERS = """
 errors resources
-types scratch
+types scratch chunks
 timeline
 windows samplers noise denoiser conditioning start freeinit decoder media prompts models picture
 wave seams

@@ -119,6 +119,22 @@ def test_a_film_is_a_loop_only_where_the_extension_closes_it(closed_loop, frames
     assert result.board["video"].get("loop", False) is loop
 
 
+@pytest.mark.parametrize(
+    ("said", "becomes"),
+    [
+        ("freeinit_enable: True", {"rounds": 2}),
+        ("freeinit_iters: 5, freeinit_enable: True, freeinit_ds: 0.3, freeinit_dt: 0.2, freeinit_filter: gaussian",
+         {"rounds": 4, "space": 0.3, "time": 0.2, "filter": "gaussian"}),
+        ("freeinit_enable: True, freeinit_iters: 99, freeinit_filter: box, freeinit_dt: 0",
+         {"rounds": 10, "time": 0.01}),
+        ("freeinit_enable: False, freeinit_iters: 5", {}),
+    ],
+)  # fmt: skip
+def test_freeinit_is_drawn_here_as_there(said, becomes):
+    result = imported(FILM.replace("interp: Off", f"{said}, interp: Off"))
+    assert result.board.get("freeinit", {}) == becomes
+
+
 def test_a_picture_without_animatediff_is_one_frame():
     found = board("a car <lora:lcm:1>\nSteps: 4, Sampler: Euler a, CFG scale: 1.5, Seed: 3, Size: 1024x1024, Model: xl")
     assert (found.video.frames, found.model.motion, found.sampling.sampler) == (1, "", "euler_a")

@@ -15,7 +15,6 @@ from job_parts import FILM, Heard, Simple, same
 import lcm_video as lv
 from lcm_video.errors import CheckpointError, Interrupted, NumbersError, ResourceError
 from lcm_video.job import Job, Pipelines, Watches
-from lcm_video.job.drawing import CHUNK, chunks_of
 from lcm_video.job.files import input_files, model_files
 from lcm_video.pipeline import Pipeline
 from lcm_video.plan import plan
@@ -56,13 +55,6 @@ def test_a_job_loads_the_model_that_its_storyboard_names(tmp_path):
     plain = [*Pipeline.load(board.model).frames(board)]
     assert same(plain, [*Job(plan(board), store=Store(tmp_path)).frames()])
     assert same(plain, [*Job(plan(board), store=Store(tmp_path), load=never).frames()])
-
-
-def test_chunks_are_those_of_the_wave():
-    from lcm_video import wave
-
-    assert wave.CHUNK == CHUNK
-    assert all(wave.chunks_of(frames) == chunks_of(frames) for frames in (1, 15, 16, 17, 40))
 
 
 def test_what_is_stored_is_read_and_no_model_is_loaded(job, parts):

@@ -16,7 +16,7 @@ from lcm_video.cli.commands import app
 from lcm_video.errors import CheckpointError
 from lcm_video.models import Lora, Model, Runtime, Size, load
 from lcm_video.models.architecture import architectures
-from lcm_video.models.building import build_text_2, build_unet
+from lcm_video.models.building import build_text, build_unet
 from lcm_video.models.checkpoint import split
 from lcm_video.models.files import read
 from lcm_video.pipeline import Pipeline
@@ -64,7 +64,7 @@ def test_unet_and_vae_are_what_diffusers_loads_from_the_same_file(root, parts):
 def test_both_text_encoders_are_what_diffusers_converts(root, tensors):
     weights = split(tensors)
     config = next(found for found in architectures(root / FOLDER)).text_2
-    second = build_text_2(weights.text_2, config, torch.float32)
+    second = build_text(weights.text_2, config, torch.float32, second=True)
     same(weights.text, flat(convert_ldm_clip_checkpoint(dict(tensors))))
     theirs = convert_open_clip_checkpoint(second, dict(tensors), prefix="conditioner.embedders.1.model.")
     same(flat(second.state_dict()), flat(theirs))

@@ -9,11 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
+from lcm_video.chunks import CHUNK, chunks_of
 from lcm_video.denoiser import held
 from lcm_video.errors import NumbersError
 from lcm_video.noise import frame_noise
 from lcm_video.samplers import SAMPLERS, Betas, Level, Sampling, schedule
-from lcm_video.wave import CHUNK, Take, Wave, chunks_of
+from lcm_video.wave import Take, Wave
 from lcm_video.windows import Windows, plan_windows
 
 SHAPE = (2, 3, 1)

@@ -2,10 +2,15 @@
 
 import json
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from lcm_video.cli.tables import size, tabulated
 from lcm_video.work.store import LIMIT, Entry, Store
+
+WIDTH = 60
+"""Letters of a column at most."""
 
 
 def show_entries(*, as_json: bool) -> None:
@@ -26,14 +31,26 @@ def show_entries(*, as_json: bool) -> None:
 def row(entry: Entry) -> list[str]:
     """One line of the table."""
     marks = [word for word, is_so in (("rendering", entry.busy), ("pinned", entry.pinned)) if is_so]
-    told = [shown(entry.about.get(name, "")) for name in ("storyboard", "shot")]
+    name, shot = (entry.about.get(name, "") for name in ("storyboard", "shot"))
     total = entry.about.get("frames", "?")
-    return [*told, f"{entry.done}/{shown(total)}", size(entry.size), ago(time.time() - entry.used), ", ".join(marks)]
+    frames, used = f"{entry.done}/{shown(total)}", ago(time.time() - entry.used)
+    return [shown(near(str(name))), shown(shot), frames, size(entry.size), used, ", ".join(marks)]
+
+
+def near(name: str) -> str:
+    """A file's name as it would be written here; of one far away, its end.
+
+    >>> near("/home/me/films/" + "a-very-long-folder/" * 3 + "fox.yaml")
+    '…-long-folder/a-very-long-folder/a-very-long-folder/fox.yaml'
+    """
+    with suppress(ValueError, OSError):
+        name = str(Path(name).relative_to(Path.cwd()))
+    return name if len(name) <= WIDTH else f"…{name[1 - WIDTH :]}"
 
 
 def shown(value: Any) -> str:
     """A word of a table; whatever a file says, it is short, and no terminal takes it for an order."""
-    return "".join(sign if sign.isprintable() else "?" for sign in str(value)[:60])
+    return "".join(sign if sign.isprintable() else "?" for sign in str(value)[:WIDTH])
 
 
 def as_data(entry: Entry) -> dict[str, Any]:

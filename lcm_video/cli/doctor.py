@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from lcm_video.errors import LcmVideoError
 
 PACKAGES = (
-    *("lcm-video", "torch", "diffusers", "transformers", "safetensors", "huggingface_hub", "av", "imageio", "pillow"),
+    *("lcm-video", "torch", "diffusers", "safetensors", "huggingface_hub", "av", "imageio", "pillow"),
     *("numpy", "pydantic", "omegaconf"),
 )
 

@@ -14,6 +14,9 @@ USUAL_LENGTH = 16
 """Frames that these tools render unless they are told otherwise."""
 
 RANGES: dict[str, tuple[float, float]] = {
+    "freeinit.rounds": (0, 10),
+    "freeinit.space": (0.01, 1),
+    "freeinit.time": (0.01, 1),
     "model.clip_skip": (1, 12),
     "model.motion_scale": (0, 10),
     "output.quality": (0, 51),
@@ -32,8 +35,8 @@ RANGES: dict[str, tuple[float, float]] = {
 """What a storyboard takes; numbers beyond are brought to the nearest end, and the report says so."""
 
 WHOLE = {
-    "model.clip_skip", "output.quality", "runtime.window_batch", "sampling.steps", "video.frames", "video.height",
-    "video.width", "windows.length", "windows.overlap", "windows.stride",
+    "freeinit.rounds", "model.clip_skip", "output.quality", "runtime.window_batch", "sampling.steps", "video.frames",
+    "video.height", "video.width", "windows.length", "windows.overlap", "windows.stride",
 }  # fmt: skip
 
 SCALES = (-10.0, 10.0)

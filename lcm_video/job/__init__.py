@@ -18,8 +18,9 @@ from functools import cache, cached_property, partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from lcm_video.chunks import chunks_of
 from lcm_video.errors import Interrupted
-from lcm_video.job.drawing import Drawing, chunks_of
+from lcm_video.job.drawing import Drawing
 from lcm_video.job.loading import Pipelines
 from lcm_video.job.watch import Silent, Tally, Watch, Watches
 from lcm_video.plan import Plan, ShotPlan

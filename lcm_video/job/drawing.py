@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from lcm_video.chunks import chunks_of
 from lcm_video.errors import Interrupted, ResourceError
 from lcm_video.job.faults import Flat, explained
 from lcm_video.plan import ShotPlan
@@ -15,18 +16,6 @@ if TYPE_CHECKING:
     from lcm_video.job import Job
     from lcm_video.wave import Wave
     from lcm_video.work import ShotWork
-
-CHUNK = 16
-"""Frames are computed, stored and read in chunks of so many; a shot's last may be shorter."""
-
-
-def chunks_of(frames: int) -> list[range]:
-    """The chunks of a shot.
-
-    >>> chunks_of(40)
-    [range(0, 16), range(16, 32), range(32, 40)]
-    """
-    return [range(first, min(first + CHUNK, frames)) for first in range(0, frames, CHUNK)]
 
 
 class Drawing:

@@ -11,19 +11,11 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from lcm_video.errors import CheckpointError
+from lcm_video.prompts.clip import ClipSizes, ClipText
 
 M = TypeVar("M", bound=nn.Module)
-
-TEXT_SIZES = (
-    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-    "max_position_embeddings", "hidden_act", "projection_dim", "layer_norm_eps",
-)  # fmt: skip
-"""What counts in a text encoder's description; the ids of special tokens do not: published ones are wrong."""
-
-BEGIN, END = 49406, 49407
 
 
 def build_unet(weights: Mapping[str, Tensor], config: Mapping[str, Any], dtype: torch.dtype) -> UNet2DConditionModel:
@@ -42,38 +34,13 @@ def build_tiny_vae(weights: Mapping[str, Tensor], config: Mapping[str, Any], dty
     return filled(_empty(lambda: AutoencoderTiny.from_config(dict(config)), part="TAESD"), weights, dtype, part="TAESD")
 
 
-def build_text(weights: Mapping[str, Tensor], config: Mapping[str, Any], dtype: torch.dtype) -> CLIPTextModel:
-    """The text encoder with these weights, frozen."""
-    return _built_text(CLIPTextModel, weights, config, dtype, part="text encoder")
-
-
-def build_text_2(
-    weights: Mapping[str, Tensor], config: Mapping[str, Any], dtype: torch.dtype
-) -> CLIPTextModelWithProjection:
-    """SDXL's second text encoder with these weights, frozen."""
-    return _built_text(CLIPTextModelWithProjection, weights, config, dtype, part="second text encoder")
-
-
-def _built_text(
-    kind: Callable[[CLIPTextConfig], M],
-    weights: Mapping[str, Tensor],
-    config: Mapping[str, Any],
-    dtype: torch.dtype,
-    *,
-    part: str,
-) -> M:
-    sizes = {name: config[name] for name in TEXT_SIZES if name in config}
-    # With its own END, transformers pools at the first of them; with the published ids, at the highest id of all,
-    # which is a textual inversion's where there is one.
-    model = _empty(lambda: kind(CLIPTextConfig(**sizes, bos_token_id=BEGIN, eos_token_id=END)), part=part)
-    prefix = "text_model." if any(name.startswith("text_model.") for name in model.state_dict()) else ""
-    outer = {name: name if name.startswith("text_projection") else prefix + name for name in weights}
-    model = filled(model, {outer[name]: weight for name, weight in weights.items()}, dtype, part=part)
-    count = torch.arange(sizes.get("max_position_embeddings", 77))[None]
-    for module in model.modules():  # a counter, not a weight: the meta device left it empty
-        if "position_ids" in module._buffers:
-            module.register_buffer("position_ids", count, persistent=False)
-    return model
+def build_text(
+    weights: Mapping[str, Tensor], config: Mapping[str, Any], dtype: torch.dtype, *, second: bool = False
+) -> ClipText:
+    """The text encoder with these weights, frozen; ``second`` is SDXL's, which projects."""
+    part = "second text encoder" if second else "text encoder"
+    model = _empty(lambda: ClipText(ClipSizes.of(config), projects=second), part=part)
+    return filled(model, weights, dtype, part=part)
 
 
 def _empty(make: Callable[[], Any], *, part: str) -> Any:

@@ -7,6 +7,7 @@ from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
+from lcm_video.models.lean import mark_for_compiler
 from lcm_video.models.places import cache_folder
 from lcm_video.models.temporal import Block
 
@@ -30,6 +31,7 @@ def compile_blocks(model: nn.Module, **options: Any) -> int:
     # torch names a folder among the temporary files as soon as it is imported; one that the user named stays.
     if os.environ.get(CACHE, default_cache_dir()) == default_cache_dir():
         os.environ[CACHE] = str(cache_folder() / "compiled")
+    mark_for_compiler()
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
     blocks = [module for module in model.modules() if isinstance(module, BLOCKS)]
     for block in blocks:

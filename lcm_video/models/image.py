@@ -10,12 +10,11 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from lcm_video.errors import CheckpointError
 from lcm_video.models import lora, vae_files
 from lcm_video.models.architecture import Architecture, Family
-from lcm_video.models.building import build_text, build_text_2, build_unet, require
+from lcm_video.models.building import build_text, build_unet, require
 from lcm_video.models.checkpoint import Split, architecture_for, split
 from lcm_video.models.checkpoint_folder import read_folder
 from lcm_video.models.files import read
@@ -24,8 +23,7 @@ from lcm_video.models.kinds import expect
 from lcm_video.models.parts import ModelFile
 from lcm_video.models.placing import Place
 from lcm_video.models.vae_files import VaeFiles
-
-TextModel = CLIPTextModel | CLIPTextModelWithProjection
+from lcm_video.prompts.clip import ClipText
 
 
 class Base(NamedTuple):
@@ -33,13 +31,13 @@ class Base(NamedTuple):
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL | AutoencoderTiny
-    text: CLIPTextModel
-    text_2: CLIPTextModelWithProjection | None = None
+    text: ClipText
+    text_2: ClipText | None = None
     family: Family = "sd15"
     note: str = ""
 
     @property
-    def texts(self) -> Mapping[str, TextModel]:
+    def texts(self) -> Mapping[str, ClipText]:
         """The text encoders by the names that LoRAs call them."""
         second = {} if self.text_2 is None else {lora.TEXT_2: self.text_2}
         return {lora.TEXT: self.text, **second}
@@ -73,7 +71,9 @@ def load_base(name: str, vae: str, *, place: Place, folders: Sequence[str], file
             require(its, part=part)
         unet = build_unet(weights.unet, architecture.unet, dtype)
         text = build_text(weights.text, architecture.text, dtype)
-        text_2 = build_text_2(weights.text_2, architecture.text_2, dtype) if architecture.family == "sdxl" else None
+        text_2 = None
+        if architecture.family == "sdxl":
+            text_2 = build_text(weights.text_2, architecture.text_2, dtype, second=True)
     with naming(picture.files[0].name):
         decoder = vae_files.build(picture, vae_files.precision(picture, architecture, dtype))
     for part in (unet, decoder, text, text_2):

@@ -139,6 +139,7 @@ def shared(norm: nn.GroupNorm, x: Hidden, clip: int) -> Hidden:
 
 def sinusoids(length: int, width: int) -> Float[Tensor, "length width"]:
     """Sine and cosine position codes (arXiv:1706.03762 §3.5), interleaved."""
-    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
-    angle = torch.arange(length)[:, None] * rate
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+    # Worked out on the CPU wherever models are built: without memory, arithmetic would load torch's compiler.
+    rate = torch.exp(torch.arange(0, width, 2, device="cpu") * (-math.log(10000.0) / width))
+    angle = torch.arange(length, device="cpu")[:, None] * rate
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).to(torch.get_default_device())

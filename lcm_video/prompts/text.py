@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from lcm_video.prompts.chunks import EMPTY, Chunk, Vocabulary
 from lcm_video.prompts.directives import strengths
@@ -51,7 +50,7 @@ class Encoder:
     A1111, diffusers and ComfyUI norm earlier ones; SDXL was trained on the last but one of both models, as it is.
     """
 
-    model: Any  # a CLIPTextModel, or a CLIPTextModelWithProjection
+    model: Any  # a ClipText; transformers' CLIPTextModel and CLIPTextModelWithProjection will do
     skip: int = 1
     normed: bool = True
 
@@ -65,7 +64,8 @@ class Encoder:
 
     def __call__(self, ids: Sequence[int]) -> Read:
         """What the model makes of 77 ids."""
-        out = self.model(torch.tensor([ids], device=self.model.device), output_hidden_states=True)
+        device = self.model.get_input_embeddings().weight.device
+        out = self.model(torch.tensor([ids], device=device), output_hidden_states=True)
         if self.skip == 1 and self.normed:
             tokens = out.last_hidden_state[0]
         else:
@@ -210,17 +210,14 @@ WEIGHINGS: dict[str, Callable[[Encoded, Encoded, Sequence[float]], Encoded]] = {
 """(encoding, an empty prompt's encoding, one weight a token) → encoding."""
 
 
-def final_norm(model: CLIPTextModel) -> torch.nn.LayerNorm:
+def final_norm(model: Any) -> torch.nn.LayerNorm:
     """The norm after the last layer; an earlier layer's output goes through it, too, as in A1111 and diffusers."""
-    inner: Any = getattr(model, "text_model", model)
-    return inner.final_layer_norm
+    return getattr(model, "text_model", model).final_layer_norm
 
 
-def grow(
-    model: CLIPTextModel | CLIPTextModelWithProjection, vectors: Float[Tensor, "tokens features"]
-) -> tuple[int, ...]:
+def grow(model: Any, vectors: Float[Tensor, "tokens features"]) -> tuple[int, ...]:
     """Appends ``vectors`` to the words that the encoder knows; gives their ids, which go on where ids ended."""
-    words: Any = model.get_input_embeddings()
+    words = model.get_input_embeddings()
     known = len(words.weight)
     words.weight = torch.nn.Parameter(torch.cat([words.weight, vectors.to(words.weight)]), requires_grad=False)
     words.num_embeddings = len(words.weight)

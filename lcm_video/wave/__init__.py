@@ -17,7 +17,7 @@ running `Wave` and `Turn`                               rounds  a shot that is d
 
 from lcm_video.wave.known import Live
 from lcm_video.wave.rounds import again
-from lcm_video.wave.running import CHUNK, Turn, Wave, breadth, chunks_of
+from lcm_video.wave.running import Turn, Wave, breadth
 from lcm_video.wave.take import Take
 
-__all__ = ["CHUNK", "Live", "Take", "Turn", "Wave", "again", "breadth", "chunks_of"]
+__all__ = ["Live", "Take", "Turn", "Wave", "again", "breadth"]

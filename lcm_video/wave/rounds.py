@@ -3,11 +3,12 @@
 from dataclasses import replace
 from functools import cache
 
+from lcm_video.chunks import chunks_of
 from lcm_video.freeinit import FreeInit, mix
 from lcm_video.samplers import noised
 from lcm_video.scratch import room
 from lcm_video.types import Latents
-from lcm_video.wave.running import Wave, chunks_of
+from lcm_video.wave.running import Wave
 from lcm_video.wave.take import Map, Take
 
 FRESH = 2**30

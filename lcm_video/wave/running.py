@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lcm_video.chunks import CHUNK, chunks_of
 from lcm_video.errors import NumbersError
 from lcm_video.samplers import SAMPLERS, Step
 from lcm_video.types import Clips, FrameNumbers, Latents
@@ -18,20 +19,8 @@ from lcm_video.wave.layout import Layout
 from lcm_video.wave.take import Map, Take
 from lcm_video.windows import Window
 
-CHUNK = 16
-"""Frames are asked for, and best stored, in chunks of this many; a shot's last may be shorter."""
-
 BREADTH = 4
 """Windows for each that runs beside others, so that few wait for the last of them."""
-
-
-def chunks_of(frames: int) -> list[range]:
-    """A shot's chunks.
-
-    >>> chunks_of(40)
-    [range(0, 16), range(16, 32), range(32, 40)]
-    """
-    return [range(first, min(first + CHUNK, frames)) for first in range(0, frames, CHUNK)]
 
 
 def breadth(take: Take, *, threads: int = 1) -> int:

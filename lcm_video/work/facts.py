@@ -16,7 +16,7 @@ from typing import Any
 from lcm_video.models import card_for
 from lcm_video.storyboard import Scene, Storyboard
 
-LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
+LIBRARIES = ("torch", "diffusers", "numpy")
 READERS = ("av", "imageio", "pillow")
 """Libraries that read the picture or film a shot begins from."""
 

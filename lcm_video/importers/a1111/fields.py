@@ -5,7 +5,7 @@ from typing import Any
 
 from lcm_video.importers.a1111.samplers import chosen
 from lcm_video.importers.draft import Draft
-from lcm_video.importers.fields import Field, as_file, as_number, missing, read, without_effect
+from lcm_video.importers.fields import Field, as_file, as_number, is_on, missing, read, without_effect
 from lcm_video.importers.values import number, shown
 
 SECOND_PASS = "there is no second pass: set video.width and video.height"
@@ -18,6 +18,15 @@ def _embeddings(draft: Draft, field: str, value: Any) -> None:
     names = [name for part in str(value).split(",") if (name := part.partition(":")[0].strip())]
     if names:
         draft.exact(field, "model.embeddings", list(dict.fromkeys(names)))
+
+
+def drawn_again(handle: Field) -> Field:
+    """A setting of FreeInit, which says nothing where that is off; freeinit_enable is read before it."""
+
+    def when_on(draft: Draft, field: str, value: Any) -> None:
+        (handle if draft.section("freeinit") else without_effect("FreeInit is off"))(draft, field, value)
+
+    return when_on
 
 
 SETTINGS: dict[str, Field] = {
@@ -64,8 +73,11 @@ ANIMATEDIFF: dict[str, Field] = {
     "interp": missing("there is no frame interpolation here: raise video.frames and video.fps"),
     "interp_x": without_effect("says nothing without interp"),
     "enable": without_effect("it was on"),
-    "freeinit_enable": missing("there is no FreeInit here"),
-    "freeinit*": without_effect("says nothing without freeinit_enable"),
+    "freeinit_enable": lambda draft, field, value: _freeinit(draft, field, value),
+    "freeinit_iters": drawn_again(lambda draft, field, value: _rounds(draft, field, value)),
+    "freeinit_filter": drawn_again(lambda draft, field, value: _filter(draft, field, value)),
+    "freeinit_ds": drawn_again(as_number("freeinit.space")),
+    "freeinit_dt": drawn_again(as_number("freeinit.time")),
     "mm_hash": without_effect("files are found by name"),
     "version": without_effect("the extension's"),
     "latent_*": missing("there is no pull towards a first or last picture; name one in start.source"),
@@ -78,6 +90,8 @@ ANIMATEDIFF: dict[str, Field] = {
 """The extension's settings."""
 
 READ_TOGETHER = ("Sampler", "Schedule type", "Size", "video_length", "overlap", "closed_loop")
+
+FILTERS = ("butterworth", "gaussian", "ideal")
 
 LOOPS = ("R+P", "A")
 """Values of closed_loop with which the last prompt travels back to the first."""
@@ -119,6 +133,29 @@ def _loop(draft: Draft, values: Mapping[str, Any], window: int) -> None:
         draft.note("closed_loop", "approximated" if reason else "exact", reason, becomes="video.loop")
     elif "closed_loop" in values:
         draft.note("closed_loop", "exact", "the film has two ends", becomes="video.loop")
+
+
+def _freeinit(draft: Draft, field: str, value: Any) -> None:
+    if is_on(value):
+        draft.near(field, "freeinit.rounds", 2, "three drawings, as by default there; mixed as in FreeInit's paper")
+    else:
+        draft.note(field, "exact", "off")
+
+
+def _rounds(draft: Draft, field: str, value: Any) -> None:
+    """There the first drawing counts."""
+    times = number(value)
+    if times is None or times < 1:
+        draft.drop(field, f"{shown(value)} is no number of drawings")
+    else:
+        draft.number(field, times - 1, "freeinit.rounds")
+
+
+def _filter(draft: Draft, field: str, value: Any) -> None:
+    if str(value) in FILTERS:
+        draft.exact(field, "freeinit.filter", str(value))
+    else:
+        draft.drop(field, f"unknown here: {shown(value)}; butterworth is used")
 
 
 def _sampler(draft: Draft, name: str, schedule: str) -> None:

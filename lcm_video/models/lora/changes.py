@@ -22,6 +22,10 @@ class Change(ABC):
     def delta(self, weight: Weight) -> Weight:
         """What is added to ``weight`` at strength 1, in float32. Raises ValueError if made for another shape."""
 
+    def check(self, weight: Weight) -> None:
+        """Raises ValueError if made for another shape than ``weight``'s, RuntimeError if not of one piece."""
+        self.delta(torch.empty_like(weight, device="meta"))
+
 
 @dataclass(frozen=True, eq=False)
 class Product(Change, ABC):
@@ -46,13 +50,20 @@ class Product(Change, ABC):
         return 1.0 if alpha is None or self.rank is None else alpha / self.rank
 
     def delta(self, weight: Weight) -> Weight:
+        return self.factor * self._fitted(weight)
+
+    def check(self, weight: Weight) -> None:
+        # Without the factor: multiplying numbers of a tensor without memory loads torch's compiler, a second.
+        self._fitted(torch.empty_like(weight, device="meta"))
+
+    def _fitted(self, weight: Weight) -> Weight:
         tensors = {field.name: getattr(self, field.name) for field in fields(self)}
         moved = {name: t.to(weight.device, torch.float32) for name, t in tensors.items() if isinstance(t, Tensor)}
         change = replace(self, **moved).product()
         wanted, found = as_matrix(tuple(weight.shape)), as_matrix(tuple(change.shape))
         if wanted != found:
             raise ValueError(f"is {wanted} in this model, the LoRA changes {found}")
-        return self.factor * change.reshape(weight.shape)
+        return change.reshape(weight.shape)
 
 
 def as_matrix(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -62,7 +62,7 @@ def check(name: str, change: Change, layer: nn.Module) -> None:
     if weight is None:
         raise CheckpointError(f"{name} does not exist in this model", remedy=REMEDY)
     try:
-        change.delta(torch.empty_like(weight, device="meta"))
+        change.check(weight)
     except ValueError as error:
         raise CheckpointError(f"{name} {error}", remedy=REMEDY) from None
     except RuntimeError:
