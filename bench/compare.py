@@ -1,7 +1,8 @@
 """lcm-video beside diffusers' AnimateDiffPipeline: the same weights, noise, encodings, steps and encoder, in one run.
 
     python bench/compare.py [--case embedded|embedded64|full128|full256|long] [--dtype float32|bfloat16]
-                            [--rounds 5] [--threads 2]
+                            [--rounds 5] [--threads 2] [--stages denoise decode film]
+    python bench/compare.py --case full256 --memory
 
 Stages apart and end to end, from the storyboard to the file; rounds alternate (ours, theirs, ours, theirs …) and
 medians count. ``ratio`` is the peer's time over ours: above 1 we are faster. ``cpu`` ratios count the processor time of
@@ -9,18 +10,25 @@ all threads, which says more where the machine is shared. Where the model runs i
 diffusers in bfloat16, and diffusers as it is by default, in float32. Last comes one line of JSON.
 
 The difference is that of the frames before encoding, with the peer's temporal layers normalising each frame, as the
-motion modules were trained (diffusers normalises the window as a whole); it is measured first and not timed.
+motion modules were trained (diffusers normalises the window as a whole); it is measured last and not timed.
+
+With ``--memory`` each side draws the film once in a process of its own, and its peak of resident memory counts: from
+loaded models to the written file, on Linux.
 """
 
 import argparse
+import gc
 import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +58,8 @@ class Case:
     full: bool = False
     windows: bool = False
 
+
+STAGES = ("text", "denoise", "decode", "encode", "film")
 
 CASES = {
     "embedded": Case(16, 128),
@@ -165,10 +175,19 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="torch's threads; 0 leaves them as they are")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("--memory", action="store_true", help="peaks of memory instead of times")
+    parser.add_argument("--only", choices=["ours", "diffusers"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
     case = CASES[options.case]
+    if options.only:
+        print(peak_of(options.only, case, options.dtype))
+        return
+    if options.memory:
+        print(json.dumps({"case": options.case, "dtype": options.dtype, **peaks(sys.argv[1:])}))
+        return
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         pipeline, board = our_pipeline(case, options.dtype)
         # Peers first: they copy the weights, which our own fast path may take over.
@@ -182,7 +201,7 @@ def main() -> None:
         sides: dict[str, Ours | Theirs] = {"ours": ours, **theirs}
         facts: dict[str, Any] = {**vars(options), "frames": case.frames, "size": case.size, "steps": STEPS}
         facts["load_average"] = round(os.getloadavg()[0], 2)
-        stages = measured(sides, options.rounds)
+        stages = measured(sides, options.rounds, options.stages)
         if not case.windows:
             reference = theirs[[*theirs][-1]]
             reference.peer.normalise_each_frame()
@@ -192,17 +211,43 @@ def main() -> None:
     print(json.dumps({**facts, "stages": stages}))
 
 
-def measured(sides: dict[str, Ours | Theirs], rounds: int) -> dict[str, Any]:
-    """Every stage, side by side."""
-    latents = {name: side.denoise() for name, side in sides.items()}
-    frames = {name: side.decode(latents[name]) for name, side in sides.items()}
-    return {
-        "text": compared({name: side.text for name, side in sides.items()}, rounds),
-        "denoise": compared({name: side.denoise for name, side in sides.items()}, rounds),
-        "decode": compared({name: lambda n=name, s=side: s.decode(latents[n]) for name, side in sides.items()}, rounds),
-        "encode": compared({name: lambda n=name, s=side: s.encode(frames[n]) for name, side in sides.items()}, rounds),
-        "film": compared({name: side.film for name, side in sides.items()}, rounds),
-    }
+def measured(sides: dict[str, Ours | Theirs], rounds: int, stages: Sequence[str]) -> dict[str, Any]:
+    """The stages, side by side."""
+    latents = {name: side.denoise() for name, side in sides.items()} if {"decode", "encode"} & {*stages} else {}
+    frames = {name: sides[name].decode(these) for name, these in latents.items()}
+
+    def run(stage: str, name: str) -> Any:
+        given = {"decode": latents, "encode": frames}.get(stage)
+        return getattr(sides[name], stage)(*([given[name]] if given else []))
+
+    return {stage: compared({name: partial(run, stage, name) for name in sides}, rounds) for stage in stages}
+
+
+def peak_of(side: str, case: Case, dtype: str) -> float:
+    """The peak of resident memory in MB while one side draws its film, once."""
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        pipeline, board = our_pipeline(case, dtype)
+        film: Ours | Theirs = Ours(pipeline, board, Path(folder) / "film.mp4")
+        if side == "diffusers":
+            film = Theirs(peer_of(pipeline.unet.model, pipeline.vae.model, pipeline.betas), film, case, film.path)
+            nothing: Any = torch.nn.Module()
+            film.ours.pipeline = replace(pipeline, unet=nothing, vae=nothing)
+        del pipeline
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5")  # begins to count anew
+        film.film()
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return round(int(line.split()[1]) / 1024, 1)
+
+
+def peaks(arguments: list[str]) -> dict[str, float]:
+    """Both sides' peaks, each in a process of its own."""
+    found = {}
+    for side in ("ours", "diffusers"):
+        command = [sys.executable, __file__, *arguments, "--only", side]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        found[f"{side}_mb"] = float(done.stdout.splitlines()[-1])
+    return {**found, "ratio": round(found["diffusers_mb"] / found["ours_mb"], 3)}
 
 
 if __name__ == "__main__":

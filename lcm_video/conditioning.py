@@ -9,8 +9,8 @@ from torch import Tensor
 from lcm_video.timeline import Blend, Timeline
 from lcm_video.types import Conditioning, Encoding, FrameNumbers
 
-Mix = Callable[[Tensor, Tensor], Tensor]
-"""(left, right) → blended, each frame by its own share; tensors begin with the frames axis."""
+Weights = tuple[Tensor, Tensor]
+"""How much of its left prompt a frame has, and of its right one: two of (frames,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +18,7 @@ class Travelled(Mapping[str, Tensor]):
     """The encoding of a run of frames, each between two prompts: mixed by name, when it is looked up.
 
     What is linear in an encoding, as the keys and values of attention are, may be worked out for the few prompts and
-    mixed by `mixing` afterwards, instead of for every frame.
+    mixed by `weights` afterwards, instead of for every frame.
 
     rows: one row for each prompt, by name
     left, right, shares: for each frame its two prompts, and how much of the right one
@@ -39,7 +39,8 @@ class Travelled(Mapping[str, Tensor]):
         left = self.rows[name][list(self.left)]
         if self.left == self.right:
             return left
-        return self.mixing(name)(left, self.rows[name][list(self.right)])
+        of_left, of_right = (spread(each, left) for each in self.weights(name))
+        return (of_left * left + of_right * self.rows[name][list(self.right)]).to(left)
 
     def __iter__(self) -> Iterator[str]:
         return iter({**dict.fromkeys(self.rows), **dict.fromkeys(self.numbers)})
@@ -47,10 +48,12 @@ class Travelled(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self.rows.keys() | self.numbers.keys())
 
-    def mixing(self, name: str) -> Mix:
-        """How ``name`` is mixed, for whatever is linear in it: one (left, right) row a frame → the frames'."""
+    def weights(self, name: str) -> Weights:
+        """How each frame mixes what it has of its two prompts, for ``name`` and whatever is linear in it."""
         rows = self.rows[name]
-        return BLENDS[self.blend](rows[list(self.left)], rows[list(self.right)], torch.tensor(self.shares))
+        apart = torch.tensor([one != other for one, other in zip(self.left, self.right, strict=True)])
+        shares = torch.tensor(self.shares) * apart
+        return BLENDS[self.blend](rows[list(self.left)], rows[list(self.right)], shares)
 
     def of(self, frames: slice) -> "Travelled":
         """The encoding of some of the frames."""
@@ -104,35 +107,30 @@ def varying(conditioning: Conditioning, values: Mapping[str, Sequence[float]]) -
     return encoding
 
 
-def straight(left: Tensor, right: Tensor, share: Tensor) -> Mix:
+def straight(left: Tensor, right: Tensor, share: Tensor) -> Weights:
     """Linear interpolation."""
-    return lambda from_, to: torch.lerp(from_, to, spread(share, from_))
+    return 1 - share, share
 
 
-def arc(left: Tensor, right: Tensor, share: Tensor) -> Mix:
+def arc(left: Tensor, right: Tensor, share: Tensor) -> Weights:
     """Spherical interpolation, each frame's whole encoding being one vector (Shoemake 1985, Animating rotation).
 
     Vectors that are nearly parallel, or opposite, have no arc between them to follow: those frames are mixed linearly.
     Frames whose share is 0 or 1 are left or right, bit for bit.
     """
-    cosine = torch.cosine_similarity(left.flatten(1).double(), right.flatten(1).double())
+    cosine = torch.cosine_similarity(left.flatten(1).double(), right.flatten(1).double()).cpu()
     angle = cosine.clamp(-1, 1).acos()
-    share64 = share.to(angle)
-    begin, end = ((1 - share64) * angle).sin() / angle.sin(), (share64 * angle).sin() / angle.sin()
     linear = (cosine.abs() > 0.9995) | (share == 0) | (share == 1)
-
-    def mixed(from_: Tensor, to: Tensor) -> Tensor:
-        on_arc = spread(begin, from_, torch.float32) * from_ + spread(end, from_, torch.float32) * to
-        on_line = torch.lerp(from_, to, spread(share, from_))
-        return torch.where(spread(linear, from_, torch.bool), on_line, on_arc.to(from_))
-
-    return mixed
+    begin, end = (
+        torch.where(linear, of_all, (of_all * angle).sin() / angle.sin()) for of_all in straight(left, right, share)
+    )
+    return begin.float(), end.float()
 
 
-def spread(by_frame: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """One number a frame, to be multiplied with ``like``, whose first axis is the frames."""
-    return by_frame.to(like.device, dtype or like.dtype).view(-1, *[1] * (like.ndim - 1))
+def spread(by_frame: Tensor, like: Tensor) -> Tensor:
+    """One number a frame in float32, to be multiplied with ``like``, whose first axis is the frames."""
+    return by_frame.to(like.device, torch.float32).view(-1, *[1] * (like.ndim - 1))
 
 
-BLENDS: dict[str, Callable[[Tensor, Tensor, Tensor], Mix]] = {"linear": straight, "slerp": arc}
-"""(left, right, share of right) of the frames' encodings → how these, and all that is linear in them, are mixed."""
+BLENDS: dict[str, Callable[[Tensor, Tensor, Tensor], Weights]] = {"linear": straight, "slerp": arc}
+"""(left, right, share of right) of the frames' encodings → how much of each they have."""

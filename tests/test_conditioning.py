@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from lcm_video.conditioning import Travelled, arc, travel, varying
+from lcm_video.conditioning import Travelled, arc, spread, travel, varying
 from lcm_video.timeline import Blend, Keyframe, Timeline, plan
 
 PROMPTS = {"0": Keyframe("spring"), "4": Keyframe("summer", ease="smooth"), "10": Keyframe("winter")}
@@ -47,7 +47,8 @@ def test_a_frames_encoding_does_not_depend_on_which_frames_are_asked_for(frames)
 
 
 def slerp(left, right, share):
-    return arc(left, right, share)(left, right)
+    of_left, of_right = arc(left, right, share)
+    return spread(of_left, left) * left + spread(of_right, right) * right
 
 
 def test_slerp_keeps_the_length_where_a_straight_line_would_cut_the_corner(encoded):
@@ -105,7 +106,8 @@ def test_what_is_linear_in_the_tokens_may_be_mixed_after_it_was_worked_out(encod
     found = travel(plan(PROMPTS, fps=8, frames=16), encoded, blend=blend)(range(16))
     project = torch.nn.Linear(16, 8, bias=False).requires_grad_(False)
     keys = project(encoded["tokens"])
-    mixed = found.mixing("tokens")(keys[list(found.left)], keys[list(found.right)])
+    of_left, of_right = (spread(each, keys) for each in found.weights("tokens"))
+    mixed = of_left * keys[list(found.left)] + of_right * keys[list(found.right)]
     torch.testing.assert_close(mixed, project(found["tokens"]), atol=2e-6, rtol=1e-5)
 
 

@@ -36,7 +36,7 @@ class Travelling(Protocol):
     @property
     def right(self) -> tuple[int, ...]: ...
 
-    def mixing(self, name: str, /) -> Callable[[Tensor, Tensor], Tensor]: ...
+    def weights(self, name: str, /) -> tuple[Tensor, Tensor]: ...
 
 
 class Keyframes:
@@ -53,13 +53,14 @@ class Keyframes:
             return gather(self._of([*encoding["tokens"]]))
         tokens, left, right = encoding.rows["tokens"], encoding.left, encoding.right
         used = sorted({*left, *right})
-        rows = dict(zip(used, self._of([tokens[place] for place in used]), strict=True))
-        before, after = gather([rows[place] for place in left]), gather([rows[place] for place in right])
+        rows = self._of([tokens[place] for place in used])
         if left == right:
-            return before
-        mix, frames = encoding.mixing("tokens"), len(left)
-        whole = lambda found: found.expand(frames, -1, -1)
-        return lambda place: mix(whole(before(place)), whole(after(place)))
+            return gather([rows[used.index(place)] for place in left])
+        parts = torch.zeros(len(left), len(used))
+        for places, weights in zip((left, right), encoding.weights("tokens"), strict=True):
+            parts[range(len(left)), [used.index(place) for place in places]] += weights.cpu()
+        parts = parts.to(self.dtype)
+        return lambda place: _mixed(parts, [row[place] for row in rows])
 
     def _of(self, prompts: Sequence[Tensor]) -> list[list[Tensor]]:
         """For each prompt (tokens, features) its keys and values by place."""
@@ -94,3 +95,8 @@ def gather(by_frame: Sequence[list[Tensor]]) -> KeysAndValues:
     if all(each is first for each in by_frame):
         return lambda place: first[place][None]
     return lambda place: torch.stack([each[place] for each in by_frame])
+
+
+def _mixed(parts: Tensor, rows: Sequence[Tensor]) -> Tensor:
+    """How much each frame has of each of the rows, as the frames': one product, which also gathers them."""
+    return (parts @ torch.stack([*rows]).flatten(1)).unflatten(1, rows[0].shape)
