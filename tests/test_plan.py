@@ -11,6 +11,7 @@ from lcm_video.freeinit import FreeInit
 from lcm_video.models import card_for
 from lcm_video.picture import Area, Line, Words
 from lcm_video.plan import as_data, plan
+from lcm_video.reader import load
 from lcm_video.samplers import Betas
 from lcm_video.storyboard import shots
 from lcm_video.timeline_picture import COLOURS, draw
@@ -162,3 +163,14 @@ def test_a_very_long_film_is_still_drawn(board):
 def test_a_picture_of_another_kind_is_refused(board, tmp_path):
     with pytest.raises(lv.LcmVideoError, match=r"plan\.pdf"):
         draw(plan(board)).write(tmp_path / "plan.pdf")
+
+
+def test_early_steps_say_what_they_save_and_that_they_are_approximate():
+    def said(early, frames=64):
+        made = load("embedded", ["prompts=x", f"video.frames={frames}", f"windows.early={early}"])
+        return [text for text in plan(made).warnings if "early" in text]
+
+    assert said(early=0) == said(early=2, frames=16) == []
+    (only,) = said(early=2)
+    assert only.startswith("windows.early: 18 UNet calls instead of 21; frames resemble")
+    assert said(early=9)[1:] == ["windows.early: no step is left that blends the windows, so their borders will show"]

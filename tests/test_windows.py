@@ -273,3 +273,17 @@ def test_an_overlap_that_the_motion_modules_window_has_no_room_for_is_refused():
     with pytest.raises(StoryboardError, match="8 is not below the window length, 8") as refusal:
         Windows(overlap=8).settled(8)
     assert refusal.value.field == "windows.overlap"
+
+
+@pytest.mark.parametrize("schedule", ["uniform", "static"])
+@pytest.mark.parametrize("loop", [False, True])
+def test_early_steps_cover_all_frames_without_overlap_where_it_can_be(schedule, loop):
+    plan = plan_windows(Windows(early=2, schedule=schedule), frames=64, levels=LEVELS, loop=loop)
+    usual = plan_windows(Windows(schedule=schedule), frames=64, levels=LEVELS, loop=loop)
+    for step, (timestep, _) in enumerate(LEVELS[:-1]):
+        windows = plan(timestep)
+        assert {frame for window in windows for frame in window} == {*range(64)}
+        assert (len(windows) < len(usual(timestep))) == (step < 2)
+        assert step < 2 or windows == usual(timestep)
+    if schedule == "static" or loop:
+        assert sum(map(len, plan(LEVELS[0][0]))) == 64

@@ -60,6 +60,7 @@ CHANGES = {
     "windows.stride": ["windows.stride=2"],
     "windows.schedule": ["windows.schedule=static"],
     "windows.blend": ["windows.blend=flat"],
+    "windows.early": ["windows.early=1"],
     "windows.noise": ["windows.noise=shuffle"],
     "freeinit.rounds": ["freeinit.rounds=1"],
     "freeinit.filter": ["freeinit.filter=gaussian"],

@@ -51,7 +51,7 @@ def cut(options: Windows | Settled, *, frames: int, step: int, loop: bool = Fals
     >>> cut(Windows(length=4, overlap=1), frames=6, step=1, loop=True)
     ((3, 4, 5, 0), (0, 1, 2, 3))
     """
-    options = options.settled() if isinstance(options, Windows) else options
+    options = (options.settled() if isinstance(options, Windows) else options).at(step)
     phase = halving(step) if options.schedule == "uniform" else 0.0
     layer = _around if loop else _along
     return tuple(
