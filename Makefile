@@ -27,8 +27,11 @@ check: .venv/ready
 bench: .venv/ready
 	$(BIN)/python bench/compare.py
 	$(BIN)/python bench/start.py
-	$(BIN)/python bench/gif.py
 	$(BIN)/python bench/long.py
+	$(BIN)/python bench/travel.py
+	$(BIN)/python bench/early.py
+	$(BIN)/python bench/gif.py --frames 16
+	$(BIN)/python bench/work.py
 
 clean:
 	rm -rf .venv out

@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,9 @@ class Theirs:
         (shot,) = shots(ours.board)
         self.timeline = course_of(ours.board, shot, ours.pipeline.betas).prompts.timeline
         if case.windows:
+            # It wants to encode prompts itself, which `Peer` has done, and asks its motion adapter for one number.
+            peer.pipe._encode_prompt_free_noise = lambda prompt_embeds, **_: (prompt_embeds, None)
+            peer.pipe.motion_adapter = SimpleNamespace(config=SimpleNamespace(motion_max_seq_length=32))
             peer.pipe.enable_free_noise(context_length=16, context_stride=12)
 
     def text(self) -> torch.Tensor:

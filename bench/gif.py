@@ -5,10 +5,10 @@
 
 CPU seconds of all threads of the process, the median of rounds in which the ways take turns. PSNR is that of the frames
 as Pillow reads them back; `seen` is the same after both were blurred by 2 pixels, as an eye does with dither. The last
-line is JSON. Measured on a core of a Zen 4, 16 frames of the drawn film, which has grain:
+line is JSON. Measured on two cores of a Zen 4, 16 frames of the drawn film, which has grain:
 
-    pillow 4.05 s, 29.0 dB (seen 33.2)    quality 8.74 s, 27.5 (36.5)    small 11.7 s, 29.0 (34.3)
-    fast   0.33 s, 30.6 dB (seen 37.2)
+    pillow 1.7 s, 29.0 dB (seen 33.2)    quality 5.8 s, 27.5 (36.5)    small 7.3 s, 29.0 (34.3)
+    fast   0.5 s, 30.6 dB (seen 37.2)
 """
 
 import argparse

@@ -82,7 +82,7 @@ class Output:
     chroma: 420 plays everywhere and needs even sizes; 444 keeps coloured edges sharp (10 bits in H.264, H.265 and
         ProRes, whose 420 is 4:2:2)
     gif: quality = a palette for every frame, dithered; small = one palette for the film, about half the size; fast = a
-        palette for some dozens of frames, not dithered, 20 times as fast to write
+        palette for some dozens of frames, not dithered, 10 to 20 times as fast to write
     repeat: whether GIF, WebP and APNG begin again after the last frame
     audio: sound for the formats that carry it
     metadata: whether each file carries its own storyboard
