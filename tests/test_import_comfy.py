@@ -8,6 +8,7 @@ import pytest
 from lcm_video.errors import StoryboardError
 from lcm_video.importers import importing
 from lcm_video.importers.comfy import convert, recognises
+from lcm_video.importers.comfy.widgets import named
 from lcm_video.importers.document import document
 from lcm_video.importers.report import lines
 
@@ -287,3 +288,8 @@ def test_a_workflow_wrapped_in_a_comment_is_found():
     found = document(json.dumps(wrapped), name="film.mp4 (comment)")
     assert recognises(found)
     assert convert(found).board == read(tutorial()).board
+
+
+@pytest.mark.parametrize("values", [[], [0], [0, 1], [True, 2], ["x", 5], [None, None]])
+def test_a_damaged_schedule_has_the_values_that_it_has(values):
+    assert {*named("BatchPromptSchedule", values).values()} <= {*values}

@@ -142,7 +142,8 @@ def _schedule(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
                 yield name, value
         elif isinstance(value, int | float):
             numbers.append(value)
-    if numbers and isinstance(values[1], int | float) and not isinstance(values[1], bool):
+    second = values[1] if len(values) > 1 else None  # text and length stand first, or the text alone
+    if isinstance(second, int | float) and not isinstance(second, bool):
         yield "max_frames", numbers.pop(0)
     weights = ("pw_a", "pw_b", "pw_c", "pw_d")
     names = weights if len(numbers) == 4 else ("start_frame", "end_frame", *weights)
