@@ -31,7 +31,7 @@ bench: .venv/ready
 	$(BIN)/python bench/travel.py
 	$(BIN)/python bench/early.py
 	$(BIN)/python bench/gif.py --frames 16
-	$(BIN)/python bench/work.py
+	$(BIN)/python bench/arithmetic.py
 
 clean:
 	rm -rf .venv out

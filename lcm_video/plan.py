@@ -123,11 +123,11 @@ def _of_models(board: Storyboard, card: Card | None, planned: Sequence[ShotPlan]
 def _early(board: Storyboard, card: Card | None, planned: Sequence[ShotPlan]) -> Iterator[str]:
     """Yields what `Windows.early` saves and what it costs, where it does either."""
     windows = board.windows
+    if not windows.early:
+        return
     usual = replace(board, windows=replace(windows, early=0))
-    calls, whole = (
-        sum(shot.calls() for shot in every)
-        for every in (planned, [_planned(usual, shot, card) for shot in shots(usual)] if windows.early else planned)
-    )
+    calls = sum(shot.calls() for shot in planned)
+    whole = sum(_planned(usual, shot, card).calls() for shot in shots(usual))
     if calls < whole:
         yield (
             f"windows.early: {calls} UNet calls instead of {whole}; frames resemble those that all steps would draw in "

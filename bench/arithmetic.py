@@ -1,6 +1,6 @@
 """Counts the arithmetic of a film: SD 1.5 with motion module v2, in TFLOP a frame. Counts only: nothing is computed.
 
-    python bench/work.py [--size 512] [--frames 16]
+    python bench/arithmetic.py [--size 512] [--frames 16]
 
 ``unet`` is one step of one frame, without guidance (with it, twice that); ``vae`` decodes a frame, ``taesd`` does the
 same with the small decoder, ``text`` encodes a prompt. ``decode_share`` is the VAE's part of a frame at 4 and at 8
@@ -51,7 +51,7 @@ def main() -> None:
     for part, tflop in found.items():
         print(f"{part:6s} {tflop:.4f} TFLOP")
     rounded = {part: round(tflop, 4) for part, tflop in found.items()}
-    print(json.dumps({"bench": "work", **vars(options), **rounded, "decode_share": share}))
+    print(json.dumps({"bench": "arithmetic", **vars(options), **rounded, "decode_share": share}))
 
 
 if __name__ == "__main__":
