@@ -85,7 +85,34 @@ def test_winograd_may_add_onto_the_image_it_adds_to_and_use_memory_again():
         assert off(onto.permute(0, 3, 1, 2), wanted) < 1.5e-6
 
 
-def test_weights_that_are_made_at_every_call_are_not_copied():
+def test_weights_of_two_layers_in_turn_are_made_once(monkeypatch):
+    x, scratch, made, product = images(1, 16, 16, 16), Scratch(), [], torch.matmul
+    layers = [Winograd((conv := layer(16, 16 + n)).weight, conv.bias, keep=False) for n in (0, 4, 8)]
+    monkeypatch.setattr(torch, "matmul", lambda *given, out: (made.append(out), product(*given, out=out))[1])
+
+    def through(*numbers):
+        made.clear()
+        for number in numbers:
+            fast = layers[number]
+            out = torch.empty(1, 16, 16, fast.outputs)
+            fast.write(fast.padded(x), out, scratch=scratch)
+            assert off(out.permute(0, 3, 1, 2), exact(layer(16, fast.outputs), x)) < 1.5e-6
+        return len(made)
+
+    assert through(0, 1, 0, 1, 0, 1) == 2
+    assert through(2, 1, 2, 1) == 1, "the third takes the place of the first"
+    assert through(0, 1) == 2
+
+
+def test_winograd_works_in_float32_whatever_it_is_given():
+    x, conv = images(2, 64, 18, 21, torch.bfloat16), layer(64, 48, dtype=torch.bfloat16)
+    fast, added = Winograd(conv.weight, conv.bias, keep=False), images(2, 48, 18, 21, torch.bfloat16)
+    wanted = exact(conv, x) + added.double()
+    assert fast(x, residual=added).dtype == torch.bfloat16
+    assert off(fast(x, residual=added), wanted) < 1.01 * off(wanted.bfloat16(), wanted)
+
+
+def test_weights_that_are_made_when_needed_are_not_copied():
     conv = layer(16, 16).to(memory_format=torch.channels_last)
     assert Winograd(conv.weight, conv.bias, keep=False).plain.data_ptr() == conv.weight.data_ptr()
 
@@ -125,7 +152,7 @@ def test_doubling_and_convolving_in_one(packed, size, winograd, dtype, limit):
     assert off(fast(x, bias=other, residual=added), exact(conv, x, bias=other, doubled=True) + added.double()) < limit
 
 
-def test_the_best_convolution_by_channels_pixels_kernel_and_precision():
+def test_the_best_convolution_by_channels_pixels_kernel_and_precision(monkeypatch):
     def kind(conv, pixels=(32, 32), **options):
         found = best(conv, pixels=pixels, **options)
         return type(found.inner if isinstance(found, Subpixel) else found)
@@ -137,7 +164,14 @@ def test_the_best_convolution_by_channels_pixels_kernel_and_precision():
     assert kind(layer(128, 128), (16, 16), frames=4) is Winograd
     assert kind(layer(128, 128, stride=2)) is Direct
     assert kind(layer(128, 128, 1)) is Direct
-    assert kind(layer(128, 128, dtype=torch.bfloat16)) is Direct
+    wide = layer(512, 512, dtype=torch.bfloat16)
+    monkeypatch.setattr(convolutions, "bfloat16_unit", lambda: "AVX512-BF16")
+    assert kind(layer(128, 128, dtype=torch.bfloat16), (64, 64)) is Direct
+    assert kind(wide, (64, 64)) is Winograd
+    assert kind(wide, (32, 32)) is Direct
+    assert kind(wide, (64, 64), doubling=True) is Direct
+    monkeypatch.setattr(convolutions, "bfloat16_unit", lambda: "AMX-BF16")
+    assert kind(wide, (64, 64)) is Direct
     assert kind(layer(128, 128), doubling=True) is Direct
     assert kind(layer(256, 256), doubling=True) is Winograd
     assert best(layer(512, 256), pixels=(32, 32), winograd="made").kept is None

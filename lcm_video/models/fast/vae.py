@@ -1,11 +1,12 @@
 """The decoder of Stable Diffusion's VAE for CPUs: the numbers of diffusers' own, to rounding, in half the time.
 
-Built once from the model's decoder, whose weights it shares where it can. Always decodes the same number of frames at
-once, so that a frame's bits do not depend on how many there are; see `vae_layers` and `convolutions` for what is done
-differently.
+Built once from the model's decoder, whose weights it shares where it can. A layer always sees the same number of frames
+at once, so that a frame's bits do not depend on how many there are; see `vae_layers` and `convolutions` for what is
+done differently.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import takewhile
 from typing import Any, TypeAlias, TypeGuard
 
 import torch
@@ -33,6 +34,11 @@ ORDER = torch.channels_last
 FEW, MOST = 2**22, 4
 """Numbers in a layer of images that are decoded together, and images. More numbers fall out of the cache; fewer cost
 more calls than arithmetic (16 frames of 128 × 128 with 16 channels: 120 ms in fours, 165 one by one)."""
+
+HELD = 2**23
+"""Numbers in images of all frames up to which a layer goes through all of them before the next one begins, so that it
+makes its weights for Winograd once and not for every frame: four frames of 256 × 256 take a tenth less, of 128 × 128 a
+twentieth. Later layers have small weights and large images."""
 
 FIXED: Mapping[type[nn.Module], Mapping[str, Any]] = {
     Decoder: {"training": False},
@@ -93,54 +99,75 @@ class FastDecoder:
     def __init__(self, model: AutoencoderKL, latents: tuple[int, int]) -> None:
         decoder, post = model.decoder, model.post_quant_conv
         self.entry = [_direct(conv) for conv in (post, decoder.conv_in) if conv is not None]
-        self.layers = [*_layers(decoder, latents)]
+        self.layers, self.numbers = map(list, zip(*_layers(decoder, latents), strict=True))
         self.exit = Activated(_norm(decoder.conv_norm_out), _direct(decoder.conv_out))
         self.channels, self.factor = decoder.conv_out.out_channels, 2 ** (len(decoder.up_blocks) - 1)
         self.width = decoder.conv_out.in_channels
+        self.most = MOST
 
     @torch.no_grad()
     def __call__(self, latents: Latents) -> Images:
         """Images (frames, rgb, height, width) in channels-last order."""
         frames, _, height, width = latents.shape
-        scratch = Scratch()
         out = latents.new_empty(frames, height * self.factor, width * self.factor, self.channels)
-        together = self.together(height, width)
-        for these, images in zip(latents.split(together), out.split(together), strict=True):
-            # Always as many at once: how a frame is rounded depends on that.
-            lacking = these[-1:].expand(together - len(these), -1, -1, -1)
-            full = torch.cat([these, lacking]) if len(lacking) else these
-            images.copy_(self._decoded(full.contiguous(memory_format=ORDER), scratch)[: len(these)])
+        scratch, together = Scratch(), self._together(height, width)
+        begun = [self._entered(filled(these, together)) for these in latents.split(together)]
+        early = self._early(len(begun) * together * height * width)
+        for layer in self.layers[:early]:
+            for number, images in enumerate(begun):
+                made = layer(images, scratch)
+                # What lies in scratch memory would be written over for the next frame.
+                begun[number] = made if made is images or len(begun) == 1 else made.clone()
+            scratch.leave()
+        for images, target in zip(begun, out.split(together), strict=True):
+            for layer in self.layers[early:]:
+                images = layer(images, scratch)
+                scratch.leave()
+            target.copy_(self.exit(images, scratch)[: len(target)])
         return out.permute(0, 3, 1, 2)
 
-    def together(self, height: int, width: int) -> int:
-        """How many frames of latents of a size are decoded at once."""
+    def _early(self, pixels: int) -> int:
+        """How many layers go through all frames, which have so many latent pixels, before the next one begins."""
+        return sum(1 for _ in takewhile(lambda numbers: numbers * pixels <= HELD, self.numbers))
+
+    def _together(self, height: int, width: int) -> int:
+        """How many frames of a size go through a layer at once, always: how they are rounded depends on it."""
         return min(MOST, max(1, FEW // (height * width * self.factor**2 * self.width)))
 
-    def _decoded(self, x: torch.Tensor, scratch: Scratch) -> torch.Tensor:
+    def _entered(self, x: Latents) -> torch.Tensor:
+        x = x.contiguous(memory_format=ORDER)
         for conv in self.entry:
             x = conv(x)
-        x = x.permute(0, 2, 3, 1)
-        for layer in self.layers:
-            x = layer(x, scratch)
-        return self.exit(x, scratch)
+        return x.permute(0, 2, 3, 1)
 
 
-def _layers(decoder: Part, size: tuple[int, int]) -> Iterator[Layer]:
-    """The layers between the first convolution and the last norm, for latents of that size."""
+def _layers(decoder: Part, size: tuple[int, int]) -> Iterator[tuple[Layer, int]]:
+    """The layers between the first convolution and the last norm, for latents of that size.
+
+    Each with how many numbers it makes of a latent pixel.
+    """
     first, *others = decoder.mid_block.resnets
-    yield _resnet(first, size)
+    width, area = first.out_channels, 1
+    yield _resnet(first, size), width
     for attention, resnet in zip(decoder.mid_block.attentions, others, strict=True):
         if attention is not None:
-            yield _attention(attention)
-        yield _resnet(resnet, size)
+            yield _attention(attention), width
+        yield _resnet(resnet, size), width
     for block in decoder.up_blocks:
         for resnet in block.resnets:
-            yield _resnet(resnet, size)
+            width = resnet.out_channels
+            yield _resnet(resnet, size), width * area
         for upsampler in block.upsamplers or ():
             doubled = best(upsampler.conv, pixels=size, doubling=True, winograd="made")
             assert isinstance(doubled, Subpixel)
-            yield Doubling(doubled)
-            size = (2 * size[0], 2 * size[1])
+            size, area = (2 * size[0], 2 * size[1]), 4 * area
+            yield Doubling(doubled), width * area
+
+
+def filled(latents: torch.Tensor, frames: int) -> torch.Tensor:
+    """``latents``, the last of them again until there are so many."""
+    lacking = latents[-1:].expand(frames - len(latents), -1, -1, -1)
+    return torch.cat([latents, lacking]) if len(lacking) else latents
 
 
 def _resnet(block: Part, size: tuple[int, int]) -> Resnet:

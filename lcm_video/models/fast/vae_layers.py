@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from lcm_video.models.fast.convolutions import Convolution, Direct, Subpixel
 from lcm_video.models.fast.winograd import Scratch, Winograd
 
-CACHED = 2**17
-"""Numbers in a strip of lines that several passes find in the cache."""
+CACHED, LARGE = 2**17, 2**20
+"""Numbers in a strip of lines that several passes find in the cache, and in one that a single pass works on."""
 
 SAFE = 2**16
 """How many numbers PyTorch's channels-last GroupNorm may add up before it loses digits."""
@@ -108,22 +108,26 @@ class Activated:
         """The normed image with the zeros around it that ``conv`` needs: one copy less than padding it afterwards."""
         frames, height, width, channels = x.shape
         below, right = conv.margins(height, width)
-        padded = scratch("padded", frames, 1 + height + below, 1 + width + right, channels, like=x)
+        padded = scratch("padded", frames, 1 + height + below, 1 + width + right, channels, like=conv.transform)
         padded[:, 0], padded[:, 1 + height :], padded[:, :, 0], padded[:, :, 1 + width :] = 0, 0, 0, 0
-        self.norm.write(x, padded[:, 1 : 1 + height, 1 : 1 + width])
+        inner = padded[:, 1 : 1 + height, 1 : 1 + width]
+        if x.dtype == torch.float32:
+            self.norm.write(x, inner)
+        else:
+            inner.copy_(self.norm(x))
         return padded
 
 
 @dataclass(frozen=True)
 class Pointwise:
-    """A 1×1 convolution, strip by strip."""
+    """A 1×1 convolution, strip by strip, into memory that is there already."""
 
     conv: Direct
 
     def __call__(self, x: Tensor, scratch: Scratch, /) -> Tensor:
         """The image with other channels, in scratch memory."""
         out = scratch.other(*x.shape[:3], len(self.conv.bias), like=x)
-        for lines in strips(x):
+        for lines in strips(x, LARGE):
             out[:, lines] = self.conv(x[:, lines].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return out
 
@@ -169,6 +173,6 @@ class Doubling:
     def __call__(self, x: Tensor, scratch: Scratch, /) -> Tensor:
         """The doubled image, in scratch memory."""
         out = scratch.other(len(x), 2 * x.shape[1], 2 * x.shape[2], self.conv.outputs, like=x)
-        # Not in the same scratch: its weights are the largest of all, and would be held while images are, too.
-        self.conv.write(x.permute(0, 3, 1, 2), out)
+        # Memory of its own: its weights are the largest of all, and would be held while other images are, too.
+        self.conv.write(x.permute(0, 3, 1, 2), out, scratch=scratch.aside)
         return out
