@@ -82,7 +82,9 @@ def test_the_shapes_that_these_vaes_come_in(options):
     assert off(vae_of(model)(z), plain(model, z)) < 5e-6
 
 
-def test_in_bfloat16_it_is_as_near_as_diffusers_is():
+@pytest.mark.parametrize("winograd", [False, True])
+def test_in_bfloat16_it_is_as_near_as_diffusers_is(monkeypatch, winograd):
+    monkeypatch.setattr(convolutions, "winograd_wins", lambda conv, pixels, doubling: winograd and not doubling)
     model, z = vae(), latents(2, 4, 8, 8)
     exact = plain(model, z)
     half = copy.deepcopy(model).bfloat16()

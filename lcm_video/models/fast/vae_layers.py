@@ -113,7 +113,7 @@ class Activated:
         inner = padded[:, 1 : 1 + height, 1 : 1 + width]
         if x.dtype == torch.float32:
             self.norm.write(x, inner)
-        else:
+        else:  # bfloat16, which PyTorch's kernel norms in one pass: a copy costs less than strips do
             inner.copy_(self.norm(x))
         return padded
 
