@@ -36,7 +36,7 @@ bench: .venv/ready
 clean:
 	rm -rf .venv out
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt hatch_build.py $(wildcard lcm_video/models/fast/compiled/*.cpp lcm_video/models/fast/compiled/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "lcm-video needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv

@@ -11,8 +11,8 @@ from diffusers.models.attention import FeedForward as PlainFeedForward
 from lcm_video.conditioning import travel, varying
 from lcm_video.errors import CheckpointError
 from lcm_video.models import beside, fast, lora, motion
-from lcm_video.models.fast import convolutions, layout, linears, times, transformers
-from lcm_video.models.fast.transformers import FeedForward
+from lcm_video.models.fast import convolutions, layout, linears, times
+from lcm_video.models.fast.linears import FeedForward, LayerNorm
 from lcm_video.models.fast.unet import FastUnet
 from lcm_video.models.temporal import TemporalLayer
 from lcm_video.models.unet import Unet
@@ -368,12 +368,13 @@ def test_a_linear_layer_and_what_follows_it(rows, into, out, dtype):
 
 def test_a_wide_feed_forward_is_the_same_in_pieces(monkeypatch):
     torch.manual_seed(0)
-    layer = FeedForward(PlainFeedForward(64, activation_fn="geglu").requires_grad_(False))
-    x, residual = torch.randn(1300, 64), torch.randn(1300, 64)
-    whole = layer(x, residual)
-    monkeypatch.setattr(transformers, "WIDE", 1300 * 256 * 4)
-    pieces = layer(x, residual)
-    assert pieces.data_ptr() != residual.data_ptr()
+    plain = PlainFeedForward(64, activation_fn="geglu").requires_grad_(False)
+    layer = FeedForward(plain.net[0].proj, plain.net[2])
+    x, norm = torch.randn(1300, 64), LayerNorm.of(torch.nn.LayerNorm(64).requires_grad_(False))
+    whole = layer(x, norm)
+    monkeypatch.setattr(linears, "WIDE", 1300 * 256 * 4)
+    pieces = layer(x, norm)
+    assert pieces.data_ptr() != x.data_ptr()
     torch.testing.assert_close(pieces, whole, atol=1e-6, rtol=1e-6)
 
 

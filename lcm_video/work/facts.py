@@ -50,9 +50,9 @@ _version = cache(version)
 
 @cache
 def code() -> str:
-    """A hash of this package's own code, so that work done by other code is not taken for its own."""
+    """A hash of this package's own code, compiled code too: work done by other code is not taken for its own."""
     found = sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.so")]):
         inside = path.relative_to(PACKAGE)
         if inside.parts[0] not in WRITING:
             found.update(f"{inside.as_posix()}\0".encode() + path.read_bytes() + b"\0")

@@ -1,0 +1,140 @@
+"""The compiled layers as functions of tensors. Whether they are there is for the caller to ask: `built_for`."""
+
+import ctypes
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from lcm_video.models.fast.compiled import address, built_for, function
+
+Numbers = ctypes.c_int64 * 18
+Rows = Float[Tensor, "rows _"]
+Lines = Float[Tensor, "images lines columns channels"]
+
+
+def attention(
+    q: Float[Tensor, "sequences heads queries width"],
+    k: Float[Tensor, "sequences heads keys width"],
+    v: Float[Tensor, "sequences heads keys width"],
+    *,
+    tokens_first: bool = False,
+) -> Rows:
+    """What each query sees of all keys: rows of all heads, sequence after sequence, or token after token.
+
+    PyTorch's `scaled_dot_product_attention` gives it where nothing is compiled.
+    """
+    sequences, heads, queries, width = q.shape
+    order = (2, 0, 1, 3) if tokens_first else (0, 2, 1, 3)
+    kind = built_for(q)
+    if not kind or q.stride(3) != 1 or k.stride(3) != 1 or v.stride(3) != 1:
+        seen = F.scaled_dot_product_attention(q, k, v)
+        return seen.permute(order).reshape(-1, heads * width)
+    rows = q.new_empty(sequences * queries, heads * width)
+    pair = (queries, sequences) if tokens_first else (sequences, queries)
+    out = rows.view(*pair, heads, width).permute((1, 2, 0, 3) if tokens_first else (0, 2, 1, 3))
+    shape = (sequences, heads, queries, k.shape[2], width, torch.get_num_threads())
+    plan = Numbers(*shape, *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *out.stride()[:3])
+    scale = ctypes.c_float(width**-0.5)
+    function(f"attention_{kind}")(plan, address(q), address(k), address(v), address(out), scale)
+    return rows
+
+
+class Norm(NamedTuple):
+    """A layer norm before a product: ``gain`` and ``offset`` (inputs,), and what is then added to rows of each frame.
+
+    shift: (frames, inputs), or None
+    """
+
+    gain: Tensor
+    offset: Tensor
+    epsilon: float
+    shift: Tensor | None = None
+
+
+class Plan(ctypes.Structure):
+    """What `rows.cpp` calls a plan."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("rows", "inputs", "outputs", "hidden", "frame", "threads")),
+        *((name, ctypes.c_void_p) for name in ("gain", "offset", "shift")),
+        ("epsilon", ctypes.c_float),
+    )
+
+
+def plan(x: Tensor, outputs: int, hidden: int, norm: Norm | None) -> Plan:
+    """The plan for rows ``x``."""
+    rows, inputs = x.shape
+    sizes = (rows, inputs, outputs, hidden)
+    if norm is None:
+        return Plan(*sizes, 1, torch.get_num_threads())
+    shift = norm.shift
+    frame = 1 if shift is None else rows // len(shift)
+    gains = (norm.gain.data_ptr(), norm.offset.data_ptr(), None if shift is None else shift.data_ptr())
+    return Plan(*sizes, frame, torch.get_num_threads(), *gains, norm.epsilon)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, norm: Norm | None) -> Tensor:
+    """``residual`` plus the products of float32 rows, normalised if ``norm``, with ``weight`` (inputs, outputs).
+
+    All are contiguous, and both sizes multiples of 16.
+    """
+    out = x.new_empty(len(x), weight.shape[1])
+    where = (address(x), address(weight), address(bias), address(residual), address(out))
+    function("linear_float32")(ctypes.byref(plan(x, weight.shape[1], 0, norm)), *where)
+    return out
+
+
+class Widening(NamedTuple):
+    """The weights of a feed-forward, as `feed_forward` takes them.
+
+    wide: (inputs, values and gates), in bfloat16 by `words`
+    narrow: (hidden, inputs), likewise
+    """
+
+    wide: Tensor
+    wide_bias: Tensor
+    narrow: Tensor
+    narrow_bias: Tensor
+
+
+def words(weight: Float[Tensor, "out into"]) -> Tensor:
+    """A weight as its words lie: (inputs, outputs), in bfloat16 (inputs / 2, outputs, 2)."""
+    if weight.dtype == torch.float32:
+        return weight.t().contiguous()
+    return weight.t().unflatten(0, (-1, 2)).transpose(1, 2).contiguous()
+
+
+def feed_forward(x: Tensor, weights: Widening, norm: Norm) -> Tensor:
+    """``x`` plus what a feed-forward with a gate (GEGLU) makes of its rows, normalised; widths are multiples of 32."""
+    out = torch.empty_like(x)
+    task = plan(x, x.shape[1], len(weights.wide_bias) // 2, norm)
+    where: Any = (address(x), *(address(part) for part in weights), address(x), address(out))
+    function(f"feed_forward_{built_for(x)}")(ctypes.byref(task), *where)
+    return out
+
+
+class GroupPlan(ctypes.Structure):
+    """What `norms.cpp` calls a plan."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("images", "lines", "columns", "channels", "groups", "silu", "threads")),
+        *((name, ctypes.c_int64) for name in ("image", "line")),
+        ("epsilon", ctypes.c_float),
+    )
+
+
+def norms(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
+    """Whether `group_norm` takes images of this kind."""
+    same = x.dtype == weight.dtype == bias.dtype
+    return bool(built_for(x)) and x.shape[3] % 16 == 0 and same and x.is_contiguous()
+
+
+def group_norm(x: Lines, groups: int, weight: Tensor, bias: Tensor, epsilon: float, out: Lines, *, silu: bool) -> None:
+    """Fills ``out``, which may be part of larger images, with GroupNorm of each image, and its SiLU if ``silu``."""
+    strides = (out.stride(0), out.stride(1))
+    task = GroupPlan(*x.shape, groups, silu, torch.get_num_threads(), *strides, epsilon)
+    where = (address(x), address(weight), address(bias), address(out))
+    function(f"group_norm_{built_for(x)}")(ctypes.byref(task), *where)
