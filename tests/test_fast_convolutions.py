@@ -9,7 +9,8 @@ from torch import nn
 
 from lcm_video.models.fast import convolutions
 from lcm_video.models.fast.convolutions import Direct, Subpixel, best, packs, winograd_wins
-from lcm_video.models.fast.winograd import Scratch, Winograd, cook_toom
+from lcm_video.models.fast.scratch import Scratch
+from lcm_video.models.fast.winograd import Winograd, cook_toom
 
 SIZES = [(1, 16, 16), (2, 5, 7), (3, 1, 1), (9, 4, 4), (2, 70, 3)]
 
@@ -166,7 +167,9 @@ def test_the_best_convolution_by_channels_pixels_kernel_and_precision(monkeypatc
     assert kind(layer(128, 128, 1)) is Direct
     wide = layer(512, 512, dtype=torch.bfloat16)
     monkeypatch.setattr(convolutions, "bfloat16_unit", lambda: "AVX512-BF16")
-    assert kind(layer(128, 128, dtype=torch.bfloat16), (64, 64)) is Direct
+    for compiled, narrow in ((True, Winograd), (False, Direct)):
+        monkeypatch.setattr(convolutions.calls, "winograd_fits", lambda weight, tile, is_so=compiled: is_so)
+        assert kind(layer(128, 128, dtype=torch.bfloat16), (64, 64)) is narrow
     assert kind(wide, (64, 64)) is Winograd
     assert kind(wide, (32, 32)) is Direct
     assert kind(wide, (64, 64), doubling=True) is Direct

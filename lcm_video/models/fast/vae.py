@@ -19,8 +19,8 @@ from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
 from lcm_video.models.fast.convolutions import Direct, Subpixel, best
+from lcm_video.models.fast.scratch import Scratch
 from lcm_video.models.fast.vae_layers import Activated, Attention, Doubling, Layer, Norm, Pointwise, Resnet
-from lcm_video.models.fast.winograd import Scratch
 from lcm_video.types import Images, Latents
 
 Decode: TypeAlias = Callable[[Latents], Images]
@@ -118,11 +118,9 @@ class FastDecoder:
                 made = layer(images, scratch)
                 # What lies in scratch memory would be written over for the next frame.
                 begun[number] = made if made is images or len(begun) == 1 else made.clone()
-            scratch.leave()
         for images, target in zip(begun, out.split(together), strict=True):
             for layer in self.layers[early:]:
                 images = layer(images, scratch)
-                scratch.leave()
             target.copy_(self.exit(images, scratch)[: len(target)])
         return out.permute(0, 3, 1, 2)
 

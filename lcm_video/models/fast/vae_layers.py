@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from lcm_video.models.fast.compiled import calls
 from lcm_video.models.fast.convolutions import Convolution, Direct, Subpixel
-from lcm_video.models.fast.winograd import Scratch, Winograd
+from lcm_video.models.fast.scratch import Scratch
+from lcm_video.models.fast.winograd import Winograd
 
 CACHED, LARGE = 2**17, 2**20
 """Numbers in a strip of lines that several passes find in the cache, and in one that a single pass works on."""
@@ -57,7 +58,7 @@ class Norm:
 
     def write(self, x: Tensor, out: Tensor) -> None:
         """Fills ``out``, which may be part of a larger image, with the normed ``x``."""
-        if out.dtype == x.dtype and calls.norms(x, self.weight, self.bias):
+        if out.dtype in (x.dtype, torch.float32) and calls.norms(x, self.weight, self.bias):
             calls.group_norm(x, self.groups, self.weight, self.bias, self.eps, out, silu=self.silu)
             return
         for image, target in zip(x.split(1), out.split(1), strict=True):
@@ -118,7 +119,7 @@ class Activated:
         padded = scratch("padded", frames, 1 + height + below, 1 + width + right, channels, like=conv.transform)
         padded[:, 0], padded[:, 1 + height :], padded[:, :, 0], padded[:, :, 1 + width :] = 0, 0, 0, 0
         inner = padded[:, 1 : 1 + height, 1 : 1 + width]
-        if x.dtype == torch.float32:
+        if x.dtype == torch.float32 or calls.norms(x, self.norm.weight, self.norm.bias):
             self.norm.write(x, inner)
         else:  # bfloat16, which PyTorch's kernel norms in one pass: a copy costs less than strips do
             inner.copy_(self.norm(x))
@@ -180,6 +181,5 @@ class Doubling:
     def __call__(self, x: Tensor, scratch: Scratch, /) -> Tensor:
         """The doubled image, in scratch memory."""
         out = scratch.other(len(x), 2 * x.shape[1], 2 * x.shape[2], self.conv.outputs, like=x)
-        # Memory of its own: its weights are the largest of all, and would be held while other images are, too.
-        self.conv.write(x.permute(0, 3, 1, 2), out, scratch=scratch.aside)
+        self.conv.write(x.permute(0, 3, 1, 2), out, scratch=scratch)
         return out

@@ -16,12 +16,13 @@ it would be 2e-2, so it works in float32 whatever it is given. The quarter of th
 still 1.3× as fast as bfloat16's direct convolution for 512 channels of 64×64 pixels (without AMX), and rounds less.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from lcm_video.models.fast.compiled import built_for, calls
+from lcm_video.models.fast.scratch import Scratch
 
 POINTS = {4: (0, 1, -1), 6: (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)}
 """Where polynomials are evaluated, beside infinity, by how many values it takes.
@@ -69,57 +70,6 @@ def combine(matrix: Terms, parts: Sequence[Tensor], out: Tensor) -> None:
             start = torch.add(start, parts[index], alpha=factor, out=target)
 
 
-class Scratch:
-    """Memory to work in, used again and again within one call of a network; a thread has its own.
-
-    Large pieces of memory are fresh from the system each time, and touching them first costs 2 µs a page: 18 ms for
-    128 channels of 256×256 pixels, a sixth of the convolution that fills them.
-    """
-
-    def __init__(self) -> None:
-        self.pieces: dict[str, Tensor] = {}
-        self.turn = 0
-        self.owners: list[object] = [None, None]
-        self.next_owner = 0
-        self._aside: Scratch | None = None
-
-    def __call__(self, name: str, *shape: int, like: Tensor) -> Tensor:
-        """Memory of this shape; what was there under this name is lost."""
-        size = math.prod(shape)
-        piece = self.pieces.get(name)
-        if piece is None or len(piece) < size:
-            piece = self.pieces[name] = like.new_empty(size)
-        return piece[:size].view(shape)
-
-    def weight(self, owner: object, *shape: int, like: Tensor) -> tuple[Tensor, bool]:
-        """Memory for what a layer makes of its weights, and whether that is still there from the layer's last call.
-
-        It is, if at most one other layer has asked in between: a residual block, which has two, goes from frame to
-        frame and makes them once.
-        """
-        known = owner in self.owners
-        if not known:
-            self.owners[self.next_owner] = owner
-            self.next_owner = 1 - self.next_owner
-        return self(f"weight {self.owners.index(owner)}", *shape, like=like), known
-
-    @property
-    def aside(self) -> "Scratch":
-        """Other memory, for one layer: `leave` gives it back."""
-        if self._aside is None:
-            self._aside = Scratch()
-        return self._aside
-
-    def leave(self) -> None:
-        """Ends a layer."""
-        self._aside = None
-
-    def other(self, *shape: int, like: Tensor) -> Tensor:
-        """One of two pieces in turn: for a new image, while the one before it is still looked at."""
-        self.turn = 1 - self.turn
-        return self(f"image {self.turn}", *shape, like=like)
-
-
 class Winograd:
     """A convolution of stride 1 over channels-last images of any size, in tiles and in float32.
 
@@ -137,16 +87,23 @@ class Winograd:
         self.side = tile + self.kernel - 1
         a, g, b = cook_toom(tile, self.kernel)
         self.out_terms, self.in_terms = terms(a), terms(b)
+        self.transforms = None
+        if calls.winograd_fits(weight, tile):
+            self.transforms = calls.Transforms(b.float().contiguous(), a.float().contiguous(), g.float().contiguous())
         points = torch.kron(g, g).unflatten(0, (self.side, self.side))
         transform = points.transpose(0, 1).flatten(0, 1)  # columns before rows, as images are transformed
         plain = weight.detach().contiguous(memory_format=torch.channels_last)
         self.plain = plain.permute(0, 2, 3, 1).flatten(1, 2)  # (outputs, k², inputs)
-        self.kept = (transform @ self.plain.double()).float() if keep else None
         self.transform = transform.float()
+        self.kept = None
         if keep:
+            self.kept = torch.empty(len(weight), self.side**2, self.inputs)
+            self._make(self.kept)
             del self.plain
         # Fewer make the matrix products slow; with more, a strip falls out of the cache.
         self.tiles_at_once = 64 if self.inputs <= 128 else 128
+        if self.transforms is not None:
+            self.tiles_at_once = 48 if self.inputs <= 128 else 96
 
     def __call__(self, x: Tensor, /, *, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """The convolution of ``x`` plus ``residual``; ``bias`` stands in for the layer's own."""
@@ -159,7 +116,11 @@ class Winograd:
     def padded(self, x: Tensor) -> Tensor:
         """``x`` as `strips` takes it: (frames, height, width, channels), with zeros around and up to whole tiles."""
         below, right = self.margins(*x.shape[2:])
-        return F.pad(x.permute(0, 2, 3, 1).float(), (0, 0, self.padding, right, self.padding, below))
+        lines, ahead = x.permute(0, 2, 3, 1), self.padding
+        frames, height, width, channels = lines.shape
+        out = torch.zeros(frames, ahead + height + below, ahead + width + right, channels)
+        out[:, ahead : ahead + height, ahead : ahead + width] = lines
+        return out
 
     def margins(self, height: int, width: int) -> tuple[int, int]:
         """How many zeros an image needs below and on its right: its padding, and what fills the last tile."""
@@ -173,12 +134,31 @@ class Winograd:
     ) -> None:  # fmt: skip
         """Fills ``out`` (frames, height, width, channels), with ``added`` added, which may be ``out`` itself."""
         bias = self.bias if bias is None else bias
+        if self.transforms is not None:
+            self.compiled(padded, out, bias, added, scratch or Scratch())
+            return
         for frames, first, pixels in self.strips(padded, scratch=scratch):
             target = out[frames, first : first + pixels.shape[1]]
             pixels = pixels[:, : target.shape[1], : target.shape[2]]
             if added is not None:
                 pixels += added[frames, first : first + target.shape[1]]
             torch.add(pixels, bias, out=target)
+
+    def compiled(
+        self, padded: Tensor, out: Tensor, bias: Tensor, added: Tensor | None, scratch: Scratch, *,
+        doubling: bool = False,
+    ) -> None:  # fmt: skip
+        """Does what `write` does, in one call; if ``doubling``, outputs are phases of an image of twice the size."""
+        assert self.transforms is not None
+        if not built_for(out):
+            exact = out.float()
+            self.compiled(padded, exact, bias, None if added is None else added.float(), scratch, doubling=doubling)
+            out.copy_(exact)
+            return
+        tiles = self.tiles_at_once
+        memory = scratch("tiles", self.side**2 * (tiles + 6) * (self.inputs + self.outputs), like=padded)
+        layer = calls.Tiling(self._made(scratch), bias.float(), self.transforms, tiles, doubling)
+        calls.winograd(padded, layer, added, out, memory)
 
     def strips(self, padded: Tensor, *, scratch: Scratch | None = None) -> Iterator[tuple[slice, int, Tensor]]:
         """Yields the convolution without its bias while it is in the cache: which frames, the first line, and pixels.
@@ -219,9 +199,19 @@ class Winograd:
 
     def _weight(self, scratch: Scratch) -> Tensor:
         """Weights as the products need them: (n², inputs, outputs)."""
-        weight = self.kept
-        if weight is None:
-            weight, made = scratch.weight(self, self.outputs, self.side**2, self.inputs, like=self.transform)
-            if not made:
-                torch.matmul(self.transform, self.plain.float(), out=weight)
-        return weight.permute(1, 2, 0)
+        return self._made(scratch).permute(1, 2, 0)
+
+    def _made(self, scratch: Scratch) -> Tensor:
+        """Weights in Winograd's domain: (outputs, n², inputs), or in the order that `compiled` takes."""
+        if self.kept is not None:
+            return self.kept
+        weight, made = scratch.weight(self, self.outputs, self.side**2, self.inputs, like=self.transform)
+        if not made:
+            self._make(weight)
+        return weight
+
+    def _make(self, out: Tensor) -> None:
+        if self.transforms is not None:
+            calls.winograd_weights(self.plain, self.transforms, out)
+        else:
+            torch.matmul(self.transform, self.plain.float(), out=out)

@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from lcm_video.models.fast.compiled import address, built_for, function
+from lcm_video.models.fast.compiled import address, built_for, function, library
 
 Numbers = ctypes.c_int64 * 18
 Rows = Float[Tensor, "rows _"]
-Lines = Float[Tensor, "images lines columns channels"]
+Lines = Float[Tensor, "images _ _ _"]
+"""Images, channels last: (images, lines, columns, channels)."""
 
 
 def attention(
@@ -133,8 +134,82 @@ def norms(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
 
 
 def group_norm(x: Lines, groups: int, weight: Tensor, bias: Tensor, epsilon: float, out: Lines, *, silu: bool) -> None:
-    """Fills ``out``, which may be part of larger images, with GroupNorm of each image, and its SiLU if ``silu``."""
+    """Fills ``out`` with GroupNorm of each image, and its SiLU if ``silu``.
+
+    ``out`` may be part of larger images, and float32 where ``x`` is bfloat16.
+    """
     strides = (out.stride(0), out.stride(1))
     task = GroupPlan(*x.shape, groups, silu, torch.get_num_threads(), *strides, epsilon)
     where = (address(x), address(weight), address(bias), address(out))
-    function(f"group_norm_{built_for(x)}")(ctypes.byref(task), *where)
+    kind = built_for(x) if out.dtype == x.dtype else f"{built_for(x)}_to_float32"
+    function(f"group_norm_{kind}")(ctypes.byref(task), *where)
+
+
+class TilePlan(ctypes.Structure):
+    """What `winograd.cpp` calls a plan."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("frames", "lines", "columns", "inputs", "outputs", "height", "width")),
+        *((name, ctypes.c_int64) for name in ("doubling", "tiles", "threads")),
+        *((name, ctypes.c_int64) for name in ("out_frame", "out_line", "added_frame", "added_line", "tile", "taps")),
+        ("to_points", ctypes.c_void_p),
+        ("from_points", ctypes.c_void_p),
+    )
+
+
+class Transforms(NamedTuple):
+    """Winograd's matrices in float32: of tiles (n, n), of products (m, n), of kernels (n, k)."""
+
+    tiles: Tensor
+    products: Tensor
+    kernels: Tensor
+
+
+def winograd_fits(weight: Float[Tensor, "out into k k"], tile: int) -> bool:
+    """Whether `winograd` takes a convolution with such weights."""
+    outputs, inputs, taps = weight.shape[:3]
+    if (tile, taps) not in ((4, 3), (3, 2)) or not built_for(weight):
+        return False
+    panel = library().calls.winograd_panel()
+    return inputs % 16 == 0 and outputs % 64 == 0 and outputs % panel == 0
+
+
+def winograd_weights(weight: Float[Tensor, "out taps into"], transforms: Transforms, out: Tensor) -> None:
+    """Fills ``out``, which has as many numbers as tiles have points for each of the weight's."""
+    outputs, taps, inputs = weight.shape
+    sizes = (ctypes.c_int64 * 4)(outputs, inputs, round(taps**0.5), torch.get_num_threads())
+    where = (address(weight), sizes, address(transforms.kernels), address(out))
+    function(f"winograd_weights_{built_for(weight)}")(*where)
+
+
+class Tiling(NamedTuple):
+    """A convolution by Winograd's way.
+
+    weight: as `winograd_weights` made it
+    bias: of each output, float32
+    tiles: worked off at a time
+    doubling: whether outputs are the four phases of an image of twice the size
+    """
+
+    weight: Tensor
+    bias: Tensor
+    transforms: Transforms
+    tiles: int
+    doubling: bool = False
+
+
+def winograd(padded: Lines, layer: Tiling, added: Lines | None, out: Lines, memory: Tensor) -> None:
+    """Fills ``out`` with the convolution of ``padded`` (float32), its bias and ``added``.
+
+    memory: for as many tiles as are worked off at a time, rounded up to six, n² numbers for each input and output
+    """
+    tile, side = layer.transforms.products.shape
+    taps, scale = side - tile + 1, 2 if layer.doubling else 1
+    outputs = out.shape[3] * scale**2
+    height, width = (size // scale for size in out.shape[1:3])
+    strides = (out.stride(0), out.stride(1), *((0, 0) if added is None else (added.stride(0), added.stride(1))))
+    shape = (*padded.shape, outputs, height, width, layer.doubling, layer.tiles, torch.get_num_threads())
+    matrices = (layer.transforms.tiles.data_ptr(), layer.transforms.products.data_ptr())
+    task = TilePlan(*shape, *strides, tile, taps, *matrices)
+    where = (address(padded), address(layer.weight), address(layer.bias), address(added), address(out))
+    function(f"winograd_{built_for(out)}")(ctypes.byref(task), *where, address(memory))

@@ -3,7 +3,8 @@
 
 namespace {
 
-constexpr int64_t BLOCK = 64;  // pixels whose sums are added in float32
+constexpr int64_t BLOCK = 64;        // pixels whose sums are added in float32
+constexpr int64_t PIECE = 1 << 16;  // numbers, roughly, that a thread adds up at a time
 
 struct Plan {
     int64_t images, lines, columns, channels, groups, silu, threads;
@@ -57,20 +58,23 @@ void affine(const Plan &plan, const Number *pivot, const double *sums, int64_t c
     }
 }
 
-template <class Kind, class Number = typename Kind::Number>
-void norm_line(const Plan &plan, const Number *x, const float *factor, const float *shift, Number *out) {
+template <class Kind, class Out>
+void norm_line(const Plan &plan, const typename Kind::Number *x, const float *factor, const float *shift,
+               typename Out::Number *out) {
     for (int64_t i = 0; i < plan.columns; i++, x += plan.channels, out += plan.channels)
         for (int64_t c = 0; c < plan.channels; c += LANES) {
             Floats y = Kind::floats(x + c) * load<Floats>(factor + c) + load<Floats>(shift + c);
-            Kind::put(out + c, plan.silu ? silu(y) : y);
+            Out::put(out + c, plan.silu ? silu(y) : y);
         }
 }
 
-template <class Kind, class Number = typename Kind::Number>
-void group_norm(const Plan &plan, const Number *x, const Number *gain, const Number *offset, Number *out) {
+// From numbers of one kind to the same or another.
+template <class Kind, class Out, class Number = typename Kind::Number>
+void group_norm(const Plan &plan, const Number *x, const Number *gain, const Number *offset,
+                typename Out::Number *out) {
     int64_t channels = plan.channels, size = plan.lines * plan.columns * channels;
     // Pieces depend on the image alone, so that its bits do not depend on the number of threads.
-    int64_t height = plan.lines * plan.columns * channels / 65536, chunks = least(plan.lines, height > 1 ? height : 1);
+    int64_t chunks = least(plan.lines, size / PIECE + 1);
     double *sums = (double *)aligned_alloc(64, up(16 * plan.images * chunks * channels, 64));
     float *affines = (float *)aligned_alloc(64, up(8 * plan.images * channels, 64));
 #pragma omp parallel num_threads(plan.threads)
@@ -90,8 +94,8 @@ void group_norm(const Plan &plan, const Number *x, const Number *gain, const Num
 #pragma omp for schedule(static)
         for (int64_t item = 0; item < plan.images * plan.lines; item++) {
             int64_t image = item / plan.lines, line = item % plan.lines;
-            norm_line<Kind>(plan, x + image * size + line * plan.columns * channels, affines + 2 * image * channels,
-                            affines + (2 * image + 1) * channels, out + image * plan.image + line * plan.line);
+            norm_line<Kind, Out>(plan, x + image * size + line * plan.columns * channels, affines + 2 * image * channels,
+                                 affines + (2 * image + 1) * channels, out + image * plan.image + line * plan.line);
         }
     }
     free(sums);
@@ -102,12 +106,17 @@ void group_norm(const Plan &plan, const Number *x, const Number *gain, const Num
 
 extern "C" void group_norm_float32(const Plan *plan, const float *x, const float *gain, const float *offset,
                                    float *out) {
-    group_norm<Single>(*plan, x, gain, offset, out);
+    group_norm<Single, Single>(*plan, x, gain, offset, out);
 }
 
 #if defined(__AVX512BF16__)
 extern "C" void group_norm_bfloat16(const Plan *plan, const uint16_t *x, const uint16_t *gain, const uint16_t *offset,
                                     uint16_t *out) {
-    group_norm<Pair>(*plan, x, gain, offset, out);
+    group_norm<Pair, Pair>(*plan, x, gain, offset, out);
+}
+
+extern "C" void group_norm_bfloat16_to_float32(const Plan *plan, const uint16_t *x, const uint16_t *gain,
+                                               const uint16_t *offset, float *out) {
+    group_norm<Pair, Single>(*plan, x, gain, offset, out);
 }
 #endif
