@@ -44,6 +44,20 @@ def own_folders(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="module", params=["compiled", "uncompiled"])
+def compiled_or_not(request):
+    """With the layers in C++ that were built here, and as where there are none."""
+    from lcm_video.models.fast import compiled
+
+    found = compiled.library()
+    if request.param == "compiled" and found.calls is None:
+        pytest.skip(found.what)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "uncompiled":
+            patch.setattr(compiled, "library", lambda: compiled.Library(None, "none were built"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def golden():
     """What other implementations computed."""

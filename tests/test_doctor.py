@@ -22,7 +22,17 @@ def test_a_sound_installation_is_told_so_and_renders(tmp_path, monkeypatch):
     assert told["ok"]
     assert told["problems"] == []
     assert told["render"].startswith("2 frames in ")
-    assert {"system", "python", "torch", "diffusers", "devices", "formats", "models", "disk here"} <= told.keys()
+    assert {
+        "system",
+        "python",
+        "torch",
+        "diffusers",
+        "devices",
+        "formats",
+        "models",
+        "disk here",
+        "compiled layers",
+    } <= told.keys()
     assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
 
 

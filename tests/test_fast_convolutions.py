@@ -12,6 +12,8 @@ from lcm_video.models.fast.convolutions import Direct, Subpixel, best, packs, wi
 from lcm_video.models.fast.scratch import Scratch
 from lcm_video.models.fast.winograd import Winograd, cook_toom
 
+pytestmark = pytest.mark.usefixtures("compiled_or_not")
+
 SIZES = [(1, 16, 16), (2, 5, 7), (3, 1, 1), (9, 4, 4), (2, 70, 3)]
 
 
@@ -167,11 +169,10 @@ def test_the_best_convolution_by_channels_pixels_kernel_and_precision(monkeypatc
     assert kind(layer(128, 128, 1)) is Direct
     wide = layer(512, 512, dtype=torch.bfloat16)
     monkeypatch.setattr(convolutions, "bfloat16_unit", lambda: "AVX512-BF16")
-    for compiled, narrow in ((True, Winograd), (False, Direct)):
-        monkeypatch.setattr(convolutions.calls, "winograd_fits", lambda weight, tile, is_so=compiled: is_so)
-        assert kind(layer(128, 128, dtype=torch.bfloat16), (64, 64)) is narrow
+    narrow = layer(128, 128, dtype=torch.bfloat16)
+    assert kind(narrow, (64, 64)) is (Winograd if convolutions.calls.winograd_fits(narrow.weight, 4) else Direct)
     assert kind(wide, (64, 64)) is Winograd
-    assert kind(wide, (32, 32)) is Direct
+    assert kind(wide, (16, 16)) is Direct
     assert kind(wide, (64, 64), doubling=True) is Direct
     monkeypatch.setattr(convolutions, "bfloat16_unit", lambda: "AMX-BF16")
     assert kind(wide, (64, 64)) is Direct

@@ -18,6 +18,8 @@ from lcm_video.models.temporal import TemporalLayer
 from lcm_video.models.unet import Unet
 from lcm_video.timeline import Keyframe, plan
 
+pytestmark = pytest.mark.usefixtures("compiled_or_not")
+
 NEAR = 5e-6
 """How far float32 outputs may lie apart, as a share of their norm; plain attention alone has 1e-6."""
 
@@ -78,7 +80,7 @@ KINDS = {
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def both(request):
+def both(request, compiled_or_not):
     """The plain UNet and the fast one of the same weights."""
     model = KINDS[request.param]()
     made = fast.unet_of(model)

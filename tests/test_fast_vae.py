@@ -12,6 +12,8 @@ import lcm_video as lv
 from lcm_video.models.fast import convolutions, vae as fast_vae, vae_of
 from lcm_video.models.fast.vae_layers import Norm
 
+pytestmark = pytest.mark.usefixtures("compiled_or_not")
+
 
 def vae(channels=(16, 32), layers=1, dtype=torch.float32, **options):
     """A VAE of the real class with small random weights."""

@@ -87,6 +87,7 @@ def device() -> Iterator[Finding]:
     """What torch can compute on."""
     import torch
 
+    from lcm_video.models.fast.compiled import library
     from lcm_video.models.placing import usual_precision
 
     yield Finding("threads", str(torch.get_num_threads()))
@@ -98,6 +99,7 @@ def device() -> Iterator[Finding]:
         names.append("Apple GPU (mps)")
     yield Finding("devices", "; ".join([*names, "cpu"]))
     yield Finding("precision", usual_precision())
+    yield Finding("compiled layers", f"for {library().what}" if library().calls else f"none: {library().what}")
 
 
 def encoders() -> Iterator[Finding]:

@@ -64,18 +64,24 @@ def built_for(tensor: Tensor) -> str:
 
     Processors with AMX multiply bfloat16 faster than these functions do: there PyTorch's serve.
     """
-    if tensor.device.type != "cpu" or library().calls is None:
+    calls = library().calls
+    if tensor.device.type != "cpu" or calls is None:
         return ""
     if tensor.dtype == torch.float32:
         return "float32"
-    return "bfloat16" if tensor.dtype == torch.bfloat16 and bfloat16_unit() == "AVX512-BF16" else ""
+    halves = hasattr(calls, "attention_bfloat16") and bfloat16_unit() == "AVX512-BF16"
+    return "bfloat16" if halves and tensor.dtype == torch.bfloat16 else ""
+
+
+def function(name: str) -> Any:
+    """A function of the library, whose arguments are addresses and ctypes' own numbers."""
+    return _function(library().calls, name)
 
 
 @functools.cache
-def function(name: str) -> Any:
-    """A function of the library, every argument of which is an address."""
-    call = getattr(library().calls, name)
-    call.argtypes, call.restype = None, None
+def _function(calls: Any, name: str) -> Any:
+    call = getattr(calls, name)
+    call.restype = None
     return call
 
 

@@ -38,8 +38,8 @@ template <class Vector, class Number> INLINE void store(Number *to, Vector vecto
 }
 
 INLINE Floats all(float number) { return number - Floats{}; }
-INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
-INLINE Floats smaller(Floats a, Floats b) { return a < b ? a : b; }
+INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }   // b where one is not a number, as a
+INLINE Floats smaller(Floats a, Floats b) { return a < b ? a : b; }  // processor has it
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t up(int64_t number, int64_t step) { return (number + step - 1) / step * step; }
 
@@ -68,7 +68,7 @@ INLINE float maximum(Floats vector) {
 // e^x for x from -87 to 87 (beyond, that of the nearer end): 2^n e^f with |f| < ln(2) / 2, whose series ends at f^7.
 INLINE Floats exponential(Floats x) {
     constexpr float WHOLE = 12582912;  // 1.5 * 2^23: added to a number, it leaves no bits after the point
-    x = smaller(larger(x, all(-87)), all(87));
+    x = smaller(all(87), larger(all(-87), x));
     Floats shifted = x * 1.44269504f + WHOLE, n = shifted - WHOLE;
     Floats f = x - n * 0.693359375f + n * 2.12194440e-4f;  // ln(2) in two parts, the first of few bits
     Floats series = f * (1.f / 5040) + 1.f / 720;
@@ -82,7 +82,7 @@ INLINE Floats exponential(Floats x) {
 
 // The error function within 4e-7, as z times a ratio of polynomials in z^2, fitted to it from -3.9 to 3.9.
 INLINE Floats erf(Floats z) {
-    z = smaller(larger(z, all(-3.9f)), all(3.9f));
+    z = smaller(all(3.9f), larger(all(-3.9f), z));
     Floats u = z * z;
     Floats p = u * 2.0505510747170774e-06f + 0.00028744517476297915f;
     p = p * u + 0.0038361952174454927f;

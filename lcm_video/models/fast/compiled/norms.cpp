@@ -32,11 +32,13 @@ void add_up(const Number *x, const Number *pivot, int64_t pixels, int64_t channe
     }
 }
 
-// Per channel what numbers are multiplied by, and what is added then. sums: (chunks, 2, channels)
+// Per channel (3, channels) the mean, what is left of numbers without it is multiplied by, and what is added then.
+// sums: (chunks, 2, channels)
 template <class Kind, class Number = typename Kind::Number>
 void affine(const Plan &plan, const Number *pivot, const double *sums, int64_t chunks, const Number *gain,
-            const Number *offset, float *factor, float *shift) {
+            const Number *offset, float *out) {
     int64_t each = plan.channels / plan.groups;
+    float *means = out, *factors = out + plan.channels, *shifts = out + 2 * plan.channels;
     double pixels = plan.lines * plan.columns;
     for (int64_t group = 0; group < plan.channels; group += each) {
         double total = 0, square = 0, base = Kind::number(pivot[group]);
@@ -53,17 +55,19 @@ void affine(const Plan &plan, const Number *pivot, const double *sums, int64_t c
         double scale = 1 / sqrt((variance > 0 ? variance : 0) + plan.epsilon);
         for (int64_t c = group; c < group + each; c++) {
             double by = scale * Kind::number(gain[c]);
-            factor[c] = by, shift[c] = Kind::number(offset[c]) - (mean + base) * by;
+            means[c] = mean + base, factors[c] = by;
+            shifts[c] = Kind::number(offset[c]) - (mean + base - means[c]) * by;  // the mean's last digits
         }
     }
 }
 
 template <class Kind, class Out>
-void norm_line(const Plan &plan, const typename Kind::Number *x, const float *factor, const float *shift,
-               typename Out::Number *out) {
+void norm_line(const Plan &plan, const typename Kind::Number *x, const float *affine, typename Out::Number *out) {
+    const float *mean = affine, *factor = affine + plan.channels, *shift = affine + 2 * plan.channels;
     for (int64_t i = 0; i < plan.columns; i++, x += plan.channels, out += plan.channels)
         for (int64_t c = 0; c < plan.channels; c += LANES) {
-            Floats y = Kind::floats(x + c) * load<Floats>(factor + c) + load<Floats>(shift + c);
+            Floats apart = Kind::floats(x + c) - load<Floats>(mean + c);
+            Floats y = apart * load<Floats>(factor + c) + load<Floats>(shift + c);
             Out::put(out + c, plan.silu ? silu(y) : y);
         }
 }
@@ -76,7 +80,7 @@ void group_norm(const Plan &plan, const Number *x, const Number *gain, const Num
     // Pieces depend on the image alone, so that its bits do not depend on the number of threads.
     int64_t chunks = least(plan.lines, size / PIECE + 1);
     double *sums = (double *)aligned_alloc(64, up(16 * plan.images * chunks * channels, 64));
-    float *affines = (float *)aligned_alloc(64, up(8 * plan.images * channels, 64));
+    float *affines = (float *)aligned_alloc(64, up(12 * plan.images * channels, 64));
 #pragma omp parallel num_threads(plan.threads)
     {
 #pragma omp for schedule(static)
@@ -90,12 +94,12 @@ void group_norm(const Plan &plan, const Number *x, const Number *gain, const Num
 #pragma omp for schedule(static)
         for (int64_t image = 0; image < plan.images; image++)
             affine<Kind>(plan, x + image * size, sums + 2 * image * chunks * channels, chunks, gain, offset,
-                         affines + 2 * image * channels, affines + (2 * image + 1) * channels);
+                         affines + 3 * image * channels);
 #pragma omp for schedule(static)
         for (int64_t item = 0; item < plan.images * plan.lines; item++) {
             int64_t image = item / plan.lines, line = item % plan.lines;
-            norm_line<Kind, Out>(plan, x + image * size + line * plan.columns * channels, affines + 2 * image * channels,
-                                 affines + (2 * image + 1) * channels, out + image * plan.image + line * plan.line);
+            norm_line<Kind, Out>(plan, x + image * size + line * plan.columns * channels,
+                                 affines + 3 * image * channels, out + image * plan.image + line * plan.line);
         }
     }
     free(sums);

@@ -198,8 +198,6 @@ void winograd_weights(const Number *weight, int64_t outputs, int64_t inputs, int
 
 }  // namespace
 
-extern "C" int64_t winograd_panel() { return PANEL; }
-
 extern "C" void winograd_float32(const Plan *plan, const float *x, const float *weight, const float *bias,
                                  const float *added, float *out, float *memory) {
     winograd<Single>(*plan, x, weight, bias, added, out, memory);
