@@ -84,7 +84,7 @@ def test_winograd_may_add_onto_the_image_it_adds_to_and_use_memory_again():
     for _ in range(2):
         onto = images(1, 16, 18, 21).permute(0, 2, 3, 1).contiguous()
         wanted = exact(conv, x) + onto.permute(0, 3, 1, 2).double()
-        fast.write(fast.padded(x), onto, added=onto, scratch=scratch)
+        fast.write(fast.padded(x, scratch), onto, added=onto, scratch=scratch)
         assert off(onto.permute(0, 3, 1, 2), wanted) < 1.5e-6
 
 
@@ -98,7 +98,7 @@ def test_weights_of_two_layers_in_turn_are_made_once(monkeypatch):
         for number in numbers:
             fast = layers[number]
             out = torch.empty(1, 16, 16, fast.outputs)
-            fast.write(fast.padded(x), out, scratch=scratch)
+            fast.write(fast.padded(x, scratch), out, scratch=scratch)
             assert off(out.permute(0, 3, 1, 2), exact(layer(16, fast.outputs), x)) < 1.5e-6
         return len(made)
 

@@ -110,15 +110,15 @@ class Subpixel:
 
     def write(self, x: Tensor, out: Tensor, *, bias: Tensor | None = None, scratch: Scratch | None = None) -> None:
         """Fills ``out`` (frames, height, width, channels)."""
+        scratch = scratch or Scratch()
         if isinstance(self.inner, Winograd) and self.inner.transforms is not None:
-            around = self.inner.padded(x)
             offset = self.bias if bias is None else bias
-            self.inner.compiled(around, out, offset, None, scratch or Scratch(), doubling=True)
+            self.inner.compiled(self.inner.padded(x, scratch), out, offset, None, scratch, doubling=True)
             return
         out = out.unflatten(2, (x.shape[3], 2)).unflatten(1, (x.shape[2], 2))
         bias = self.bias if bias is None else bias
         if isinstance(self.inner, Winograd):
-            for frames, first, phases in self.inner.strips(self.inner.padded(x), scratch=scratch):
+            for frames, first, phases in self.inner.strips(self.inner.padded(x, scratch), scratch=scratch):
                 phases += bias.repeat(4)
                 self._place(phases, out[frames], first)
         else:

@@ -11,6 +11,7 @@ from lcm_video.models.fast.compiled import calls
 from lcm_video.models.fast.convolutions import Convolution, Direct
 from lcm_video.models.fast.layout import Image
 from lcm_video.models.fast.neighbourhoods import Neighbourhoods
+from lcm_video.models.fast.scratch import Scratch
 from lcm_video.models.fast.winograd import Winograd
 
 WIDE = 256
@@ -57,12 +58,16 @@ class Fitted:
         self._form: Form | None = None
         self._changing = Lock()
 
-    def __call__(self, x: Image, *, bias: Tensor | None = None, residual: Image | None = None) -> Image:
+    def __call__(
+        self, x: Image, *, bias: Tensor | None = None, residual: Image | None = None, scratch: Scratch | None = None
+    ) -> Image:
         """The convolution of ``x`` plus ``residual``; ``bias`` stands in for the layer's own."""
         choice = self.choice(*x.shape)
         form = self._form
         if form is None or form.choice != choice:
             form = self._changed(choice)
+        if isinstance(form.convolution, Winograd):
+            return form.convolution(x, bias=bias, residual=residual, scratch=scratch)
         return form.convolution(x, bias=bias, residual=residual)
 
     def choice(self, frames: int, _: int, height: int, width: int) -> Choice:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from torch import Tensor
-
 from lcm_video.models.fast.fitted import Fitted
 from lcm_video.models.fast.layout import GroupNorm, Image, image, rows
 from lcm_video.models.fast.linears import linear
@@ -29,15 +27,16 @@ class Resnet:
     def __call__(self, x: Image, call: Call) -> Image:
         """``x`` after the block."""
         before, between = self.norms
-        hidden = self._shifted(before.silu(x), call.shifts[self.place])
+        hidden = self._shifted(before.silu(x), call)
         around = x if self.shortcut is None else image(self.shortcut(rows(x)), x)
-        return self.second(between.silu(hidden), residual=around)
+        return self.second(between.silu(hidden), residual=around, scratch=call.scratch)
 
-    def _shifted(self, x: Image, shift: Tensor) -> Image:
-        """The first convolution, its own bias being part of ``shift``."""
+    def _shifted(self, x: Image, call: Call) -> Image:
+        """The first convolution, its own bias being part of the time's shift."""
+        shift = call.shifts[self.place]
         if shift.ndim == 1:
-            return self.first(x, bias=shift)
-        return self.first(x, bias=self.nothing).add_(shift[:, :, None, None])
+            return self.first(x, bias=shift, scratch=call.scratch)
+        return self.first(x, bias=self.nothing, scratch=call.scratch).add_(shift[:, :, None, None])
 
 
 class Downsample:

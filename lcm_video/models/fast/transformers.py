@@ -10,6 +10,7 @@ from lcm_video.models.fast.attention import CrossAttention, SelfAttention
 from lcm_video.models.fast.keyframes import KeysAndValues
 from lcm_video.models.fast.layout import GroupNorm, Image, image, rows
 from lcm_video.models.fast.linears import LayerNorm, Linear, Rows, feed_forward, linear
+from lcm_video.models.fast.scratch import Scratch
 from lcm_video.models.temporal import TemporalLayer
 
 
@@ -20,11 +21,13 @@ class Call:
     shifts: by resnet what the time adds to its channels: (channels,), or (frames, channels)
     keys_values: of the frames' prompts, by cross-attention
     motion_scale: (frames,), or None where all are 1
+    scratch: memory for convolutions
     """
 
     shifts: list[Tensor]
     keys_values: KeysAndValues
     motion_scale: Tensor | None
+    scratch: Scratch
 
 
 class SpatialBlock:

@@ -17,6 +17,7 @@ from lcm_video.models.fast.keyframes import Keyframes
 from lcm_video.models.fast.layout import GroupNorm, Image
 from lcm_video.models.fast.linears import Linear
 from lcm_video.models.fast.resnets import Downsample, Resnet, Upsample
+from lcm_video.models.fast.scratch import Scratch
 from lcm_video.models.fast.taking import give_up, hand_back
 from lcm_video.models.fast.times import Shift, Times
 from lcm_video.models.fast.transformers import Call, Spatial, Temporal
@@ -64,7 +65,7 @@ class FastUnet:
         with torch.inference_mode():
             x = latents.to(self.dtype).contiguous(memory_format=torch.channels_last)
             shifts = self.times(timestep, encoding, x)
-            out = self._through(x, Call(shifts, self.keyframes(encoding), scale_of(encoding)))
+            out = self._through(x, Call(shifts, self.keyframes(encoding), scale_of(encoding), Scratch(weights=1)))
         if self.take and self._size != x.shape[2:]:
             self._size = x.shape[2:]
             hand_back()  # convolutions have just taken the form for this size

@@ -114,11 +114,7 @@ class Activated:
 
     def _padded(self, x: Tensor, conv: Winograd, scratch: Scratch) -> Tensor:
         """The normed image with the zeros around it that ``conv`` needs: one copy less than padding it afterwards."""
-        frames, height, width, channels = x.shape
-        below, right = conv.margins(height, width)
-        padded = scratch("padded", frames, 1 + height + below, 1 + width + right, channels, like=conv.transform)
-        padded[:, 0], padded[:, 1 + height :], padded[:, :, 0], padded[:, :, 1 + width :] = 0, 0, 0, 0
-        inner = padded[:, 1 : 1 + height, 1 : 1 + width]
+        padded, inner = conv.framed(x.shape[0], x.shape[1], x.shape[2], scratch)
         if x.dtype == torch.float32 or calls.norms(x, self.norm.weight, self.norm.bias):
             self.norm.write(x, inner)
         else:  # bfloat16, which PyTorch's kernel norms in one pass: a copy costs less than strips do

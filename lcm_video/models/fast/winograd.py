@@ -105,28 +105,36 @@ class Winograd:
         if self.transforms is not None:
             self.tiles_at_once = 48 if self.inputs <= 128 else 96
 
-    def __call__(self, x: Tensor, /, *, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, x: Tensor, /, *, bias: Tensor | None = None, residual: Tensor | None = None,
+        scratch: Scratch | None = None,
+    ) -> Tensor:  # fmt: skip
         """The convolution of ``x`` plus ``residual``; ``bias`` stands in for the layer's own."""
+        scratch = scratch or Scratch()
         height, width = (size + 2 * self.padding - self.kernel + 1 for size in x.shape[2:])
         out = x.new_empty(len(x), height, width, self.outputs)
         added = None if residual is None else residual.permute(0, 2, 3, 1)
-        self.write(self.padded(x), out, bias=bias, added=added)
+        self.write(self.padded(x, scratch), out, bias=bias, added=added, scratch=scratch)
         return out.permute(0, 3, 1, 2)
 
-    def padded(self, x: Tensor) -> Tensor:
-        """``x`` as `strips` takes it: (frames, height, width, channels), with zeros around and up to whole tiles."""
-        below, right = self.margins(*x.shape[2:])
-        lines, ahead = x.permute(0, 2, 3, 1), self.padding
-        frames, height, width, channels = lines.shape
-        out = torch.zeros(frames, ahead + height + below, ahead + width + right, channels)
-        out[:, ahead : ahead + height, ahead : ahead + width] = lines
-        return out
+    def padded(self, x: Tensor, scratch: Scratch) -> Tensor:
+        """``x`` as `strips` takes it."""
+        whole, inner = self.framed(len(x), x.shape[2], x.shape[3], scratch)
+        inner.copy_(x.permute(0, 2, 3, 1))
+        return whole
 
-    def margins(self, height: int, width: int) -> tuple[int, int]:
-        """How many zeros an image needs below and on its right: its padding, and what fills the last tile."""
-        outputs = (size + 2 * self.padding - self.kernel + 1 for size in (height, width))
-        below, right = (self.padding + -size % self.tile for size in outputs)
-        return below, right
+    def framed(self, frames: int, height: int, width: int, scratch: Scratch) -> tuple[Tensor, Tensor]:
+        """Memory for images with zeros around them and up to whole tiles, and the part of it for the images alone.
+
+        Both are (frames, height, width, channels).
+        """
+        ahead = self.padding
+        outputs = (size + 2 * ahead - self.kernel + 1 for size in (height, width))
+        below, right = (ahead + -size % self.tile for size in outputs)
+        shape = (frames, ahead + height + below, ahead + width + right, self.inputs)
+        whole = scratch("padded", *shape, like=self.transform)
+        whole[:, :ahead], whole[:, ahead + height :], whole[:, :, :ahead], whole[:, :, ahead + width :] = 0, 0, 0, 0
+        return whole, whole[:, ahead : ahead + height, ahead : ahead + width]
 
     def write(
         self, padded: Tensor, out: Tensor, *, bias: Tensor | None = None, added: Tensor | None = None,
