@@ -73,18 +73,24 @@ def built_for(tensor: Tensor) -> str:
     return "bfloat16" if halves and tensor.dtype == torch.bfloat16 else ""
 
 
-def function(name: str) -> Any:
-    """A function of the library, whose arguments are addresses and ctypes' own numbers."""
-    return _function(library().calls, name)
+ADDRESSES = {
+    "attention": 5, "linear": 6, "feed_forward": 8, "group_norm": 5, "winograd": 7, "winograd_weights": 4,
+}  # fmt: skip
+"""How many arguments functions have, by their names without the kind of numbers: all are addresses."""
+
+
+def function(name: str, numbers: str) -> Any:
+    """A function of the library, for a kind of ``numbers`` (see `built_for`)."""
+    return _function(library().calls, name, numbers)
 
 
 @functools.cache
-def _function(calls: Any, name: str) -> Any:
-    call = getattr(calls, name)
-    call.restype = None
+def _function(calls: Any, name: str, numbers: str) -> Any:
+    call = getattr(calls, f"{name}_{numbers}")
+    call.argtypes, call.restype = [ctypes.c_void_p] * ADDRESSES[name], None
     return call
 
 
-def address(tensor: Tensor | None) -> ctypes.c_void_p:
+def address(tensor: Tensor | None) -> int | None:
     """Where a tensor's numbers are, or null."""
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+    return None if tensor is None else tensor.data_ptr()

@@ -13,6 +13,7 @@ struct Strides { int64_t sequence, head, token; };  // in numbers; those of a to
 struct Plan {
     int64_t sequences, heads, queries, keys, width, threads;
     Strides query, key, value, out;
+    float scale;
 };
 
 // Memory of a thread. Words, or floats, row after row.
@@ -101,7 +102,7 @@ void arrange(const Space &space, const Plan &plan, const Number *key, const Numb
 }
 
 template <class Kind, class Number = typename Kind::Number>
-void attend(const Plan &plan, const Number *query, const Number *key, const Number *value, Number *out, float scale,
+void attend(const Plan &plan, const Number *query, const Number *key, const Number *value, Number *out,
             int64_t item, const Space &space) {
     int64_t chunks = up(plan.queries, QUERIES) / QUERIES, start = item % chunks * QUERIES;
     int64_t head = item / chunks % plan.heads, sequence = item / chunks / plan.heads;
@@ -116,7 +117,7 @@ void attend(const Plan &plan, const Number *query, const Number *key, const Numb
     for (int64_t first = 0; first < plan.keys; first += KEYS) {
         int64_t keys = least(plan.keys - first, KEYS);
         arrange<Kind>(space, plan, key + first * plan.key.token, value + first * plan.value.token, keys);
-        for (int64_t r = 0; r < queries; r += ROWS) see<Kind>(space, r, words, keys, width, scale, first == 0);
+        for (int64_t r = 0; r < queries; r += ROWS) see<Kind>(space, r, words, keys, width, plan.scale, first == 0);
     }
     for (int64_t r = 0; r < queries; r++) {
         float share = 1 / space.totals[r];
@@ -126,8 +127,7 @@ void attend(const Plan &plan, const Number *query, const Number *key, const Numb
 }
 
 template <class Kind, class Number = typename Kind::Number>
-void attention(const Plan &plan, const Number *query, const Number *key, const Number *value, Number *out,
-               float scale) {
+void attention(const Plan &plan, const Number *query, const Number *key, const Number *value, Number *out) {
     int64_t items = plan.sequences * plan.heads * (up(plan.queries, QUERIES) / QUERIES);
     int64_t keys = up(least(plan.keys, KEYS), LANES), queries = up(least(plan.queries, QUERIES), ROWS);
     int64_t width = up(plan.width, LANES), words = up(plan.width, Kind::PER_WORD) / Kind::PER_WORD;
@@ -142,7 +142,7 @@ void attention(const Plan &plan, const Number *query, const Number *key, const N
         Space space = {parts[0], parts[1], parts[2], parts[3], parts[4],
                        (float *)parts[5], (float *)parts[6], (float *)parts[7], (float *)parts[8]};
 #pragma omp for schedule(static)
-        for (int64_t item = 0; item < items; item++) attend<Kind>(plan, query, key, value, out, scale, item, space);
+        for (int64_t item = 0; item < items; item++) attend<Kind>(plan, query, key, value, out, item, space);
         free(memory);
     }
 }
@@ -150,13 +150,13 @@ void attention(const Plan &plan, const Number *query, const Number *key, const N
 }  // namespace
 
 extern "C" void attention_float32(const Plan *plan, const float *query, const float *key, const float *value,
-                                  float *out, float scale) {
-    attention<Single>(*plan, query, key, value, out, scale);
+                                  float *out) {
+    attention<Single>(*plan, query, key, value, out);
 }
 
 #if defined(__AVX512BF16__)
 extern "C" void attention_bfloat16(const Plan *plan, const uint16_t *query, const uint16_t *key, const uint16_t *value,
-                                   uint16_t *out, float scale) {
-    attention<Pair>(*plan, query, key, value, out, scale);
+                                   uint16_t *out) {
+    attention<Pair>(*plan, query, key, value, out);
 }
 #endif

@@ -10,10 +10,20 @@ from torch import Tensor
 
 from lcm_video.models.fast.compiled import address, built_for, function
 
-Numbers = ctypes.c_int64 * 18
 Rows = Float[Tensor, "rows _"]
 Lines = Float[Tensor, "images _ _ _"]
 """Images, channels last: (images, lines, columns, channels)."""
+
+
+class HeadsPlan(ctypes.Structure):
+    """What `attention.cpp` calls a plan."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("sequences", "heads", "queries", "keys", "width", "threads")),
+        *((name, ctypes.c_int64) for name in ("q_sequence", "q_head", "q_token", "k_sequence", "k_head", "k_token")),
+        *((name, ctypes.c_int64) for name in ("v_sequence", "v_head", "v_token", "sequence", "head", "token")),
+        ("scale", ctypes.c_float),
+    )
 
 
 def attention(
@@ -37,9 +47,9 @@ def attention(
     pair = (queries, sequences) if tokens_first else (sequences, queries)
     out = rows.view(*pair, heads, width).permute((1, 2, 0, 3) if tokens_first else (0, 2, 1, 3))
     shape = (sequences, heads, queries, k.shape[2], width, torch.get_num_threads())
-    plan = Numbers(*shape, *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *out.stride()[:3])
-    scale = ctypes.c_float(width**-0.5)
-    function(f"attention_{kind}")(plan, address(q), address(k), address(v), address(out), scale)
+    strides = (*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *out.stride()[:3])
+    task = HeadsPlan(*shape, *strides, width**-0.5)
+    function("attention", kind)(ctypes.byref(task), address(q), address(k), address(v), address(out))
     return rows
 
 
@@ -84,7 +94,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | No
     """
     out = x.new_empty(len(x), weight.shape[1])
     where = (address(x), address(weight), address(bias), address(residual), address(out))
-    function("linear_float32")(ctypes.byref(plan(x, weight.shape[1], 0, norm)), *where)
+    function("linear", "float32")(ctypes.byref(plan(x, weight.shape[1], 0, norm)), *where)
     return out
 
 
@@ -113,7 +123,7 @@ def feed_forward(x: Tensor, weights: Widening, norm: Norm) -> Tensor:
     out = torch.empty_like(x)
     task = plan(x, x.shape[1], len(weights.wide_bias) // 2, norm)
     where: Any = (address(x), *(address(part) for part in weights), address(x), address(out))
-    function(f"feed_forward_{built_for(x)}")(ctypes.byref(task), *where)
+    function("feed_forward", built_for(x))(ctypes.byref(task), *where)
     return out
 
 
@@ -142,7 +152,7 @@ def group_norm(x: Lines, groups: int, weight: Tensor, bias: Tensor, epsilon: flo
     task = GroupPlan(*x.shape, groups, silu, torch.get_num_threads(), *strides, epsilon)
     where = (address(x), address(weight), address(bias), address(out))
     kind = built_for(x) if out.dtype == x.dtype else f"{built_for(x)}_to_float32"
-    function(f"group_norm_{kind}")(ctypes.byref(task), *where)
+    function("group_norm", kind)(ctypes.byref(task), *where)
 
 
 class TilePlan(ctypes.Structure):
@@ -177,8 +187,8 @@ def winograd_weights(weight: Float[Tensor, "out taps into"], transforms: Transfo
     """Fills ``out``, which has as many numbers as tiles have points for each of the weight's."""
     outputs, taps, inputs = weight.shape
     sizes = (ctypes.c_int64 * 4)(outputs, inputs, round(taps**0.5), torch.get_num_threads())
-    where = (address(weight), sizes, address(transforms.kernels), address(out))
-    function(f"winograd_weights_{built_for(weight)}")(*where)
+    where = (address(weight), ctypes.addressof(sizes), address(transforms.kernels), address(out))
+    function("winograd_weights", built_for(weight))(*where)
 
 
 class Tiling(NamedTuple):
@@ -211,4 +221,4 @@ def winograd(padded: Lines, layer: Tiling, added: Lines | None, out: Lines, memo
     matrices = (layer.transforms.tiles.data_ptr(), layer.transforms.products.data_ptr())
     task = TilePlan(*shape, *strides, tile, taps, *matrices)
     where = (address(padded), address(layer.weight), address(layer.bias), address(added), address(out))
-    function(f"winograd_{built_for(out)}")(ctypes.byref(task), *where, address(memory))
+    function("winograd", built_for(out))(ctypes.byref(task), *where, address(memory))
