@@ -161,21 +161,20 @@ def best(
 def winograd_wins(conv: nn.Conv2d, pixels: int, *, doubling: bool = False) -> bool:
     """Whether Winograd is faster: for wide 3×3 layers on a CPU that see enough pixels in a call.
 
-    Measured gains: from 1.4× at 128 channels to 2.5× at 640; compiled, from 2.3× to 3×. Doubling, Winograd saves only
-    1.8 of the multiplications. In bfloat16, where the direct one is twice as fast, 1.3× at 512 channels, and compiled
-    1.3× to 1.6× from 128; with AMX the direct one is faster still, and stays.
+    Measured gains: from 1.4× at 128 channels to 2.5× at 640. Doubling, Winograd saves only 1.8 of the multiplications.
+    In bfloat16, where the direct one is twice as fast, 1.3× at 512 channels; with AMX it is faster still, and stays.
+    Compiled, from 2.3× to 3×, and over bfloat16 1.3× to 1.6× from 128 channels. With fewer it is twice as fast alone,
+    and slower within a decoder.
     """
     fits = conv.kernel_size == (3, 3) and conv.stride == (1, 1) and _sides(conv) == (1, 1)
     if not fits or conv.weight.device.type != "cpu":
         return False
-    width = min(conv.weight.shape[:2])
+    width, compiled = min(conv.weight.shape[:2]), calls.winograd_fits(conv.weight, 4)
     if conv.weight.dtype == torch.float32:
         return width >= (256 if doubling else 128) and pixels >= 512
     if doubling or bfloat16_unit() == "AMX-BF16":
         return False
-    if calls.winograd_fits(conv.weight, 4):
-        return width >= 128 and pixels >= 1024
-    return width >= 512 and pixels >= 4096
+    return width >= 128 and pixels >= 1024 if compiled else width >= 512 and pixels >= 4096
 
 
 @cache

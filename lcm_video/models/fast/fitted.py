@@ -1,5 +1,6 @@
 """3 × 3 convolutions that take the form which is fastest for the images at hand, and change it with their size."""
 
+import math
 from collections.abc import Callable
 from threading import Lock
 from typing import Literal, NamedTuple
@@ -20,10 +21,13 @@ WIDE = 256
 FEW = 16
 """Pixels of one image up to which a wide convolution is faster over `Neighbourhoods`."""
 
-MANY = 2048
+MANY, SOME = 2048, 512
 """Pixels of all frames from which Winograd wins although it transforms its weights at every call: kept, they would
 take four times the memory. Measured 1.65x at 8 frames of 16 × 16 and 1.95x at 32 × 32 (320 channels), 1.4x for 640;
-compiled, 1.5x and 1.3x even over bfloat16."""
+compiled, 1.5x and 1.3x even over bfloat16. Compiled and in float32 it wins from ``SOME``."""
+
+LARGE = 1280 * 1280
+"""Inputs times outputs of a layer whose transformed weights, 236 MB, are worth making for few pixels."""
 
 
 class Choice(NamedTuple):
@@ -52,8 +56,7 @@ class Fitted:
         assert layer.bias is not None
         self.bias, self.stride = layer.bias, layer.stride[0]
         self.wide = min(layer.weight.shape[:2]) >= WIDE
-        exact = self.bias.dtype == torch.float32
-        self.transforms = self.wide and self.stride == 1 and (exact or calls.winograd_fits(layer.weight, 4))
+        self.transforms_from = transforms_from(layer)
         self._weight: Tensor | None = layer.weight  # until there is a form
         self._form: Form | None = None
         self._changing = Lock()
@@ -75,7 +78,7 @@ class Fitted:
         pixels = height * width // self.stride**2
         if self.wide and pixels <= FEW:
             return Choice("neighbourhoods")
-        if self.transforms and frames * pixels >= MANY:
+        if frames * pixels >= self.transforms_from:
             return Choice("winograd")
         return Choice("direct", height, width)
 
@@ -97,3 +100,14 @@ class Fitted:
                 assert weight is not None
                 self._form, self._weight = self.made(weight, choice), None
             return self._form
+
+
+def transforms_from(layer: nn.Conv2d) -> float:
+    """The pixels of all frames from which Winograd is the fastest way for a layer; infinitely many if it never is."""
+    outputs, inputs = layer.weight.shape[:2]
+    if layer.stride[0] != 1 or min(outputs, inputs) < WIDE:
+        return math.inf
+    exact, compiled = layer.weight.dtype == torch.float32, calls.winograd_fits(layer.weight, 4)
+    if exact and compiled and outputs * inputs <= LARGE:
+        return SOME
+    return MANY if exact or compiled else math.inf

@@ -98,11 +98,12 @@ class FastDecoder:
 
     def __init__(self, model: AutoencoderKL, latents: tuple[int, int]) -> None:
         decoder, post = model.decoder, model.post_quant_conv
-        self.entry = [_direct(conv) for conv in (post, decoder.conv_in) if conv is not None]
-        self.layers, self.numbers = map(list, zip(*_layers(decoder, latents), strict=True))
-        self.exit = Activated(_norm(decoder.conv_norm_out), _direct(decoder.conv_out))
         self.channels, self.factor = decoder.conv_out.out_channels, 2 ** (len(decoder.up_blocks) - 1)
+        self.entry = [_direct(conv) for conv in (post, decoder.conv_in) if conv is not None]
         self.width = decoder.conv_out.in_channels
+        made = _layers(decoder, latents, self._together(*latents))
+        self.layers, self.numbers = map(list, zip(*made, strict=True))
+        self.exit = Activated(_norm(decoder.conv_norm_out), _direct(decoder.conv_out))
         self.most = MOST
 
     @torch.no_grad()
@@ -139,24 +140,24 @@ class FastDecoder:
         return x.permute(0, 2, 3, 1)
 
 
-def _layers(decoder: Part, size: tuple[int, int]) -> Iterator[tuple[Layer, int]]:
-    """The layers between the first convolution and the last norm, for latents of that size.
+def _layers(decoder: Part, size: tuple[int, int], frames: int) -> Iterator[tuple[Layer, int]]:
+    """The layers between the first convolution and the last norm, for latents of that size, ``frames`` at a time.
 
     Each with how many numbers it makes of a latent pixel.
     """
     first, *others = decoder.mid_block.resnets
     width, area = first.out_channels, 1
-    yield _resnet(first, size), width
+    yield _resnet(first, size, frames), width
     for attention, resnet in zip(decoder.mid_block.attentions, others, strict=True):
         if attention is not None:
             yield _attention(attention), width
-        yield _resnet(resnet, size), width
+        yield _resnet(resnet, size, frames), width
     for block in decoder.up_blocks:
         for resnet in block.resnets:
             width = resnet.out_channels
-            yield _resnet(resnet, size), width * area
+            yield _resnet(resnet, size, frames), width * area
         for upsampler in block.upsamplers or ():
-            doubled = best(upsampler.conv, pixels=size, doubling=True, winograd="made")
+            doubled = best(upsampler.conv, pixels=size, frames=frames, doubling=True, winograd="made")
             assert isinstance(doubled, Subpixel)
             size, area = (2 * size[0], 2 * size[1]), 4 * area
             yield Doubling(doubled), width * area
@@ -168,9 +169,9 @@ def filled(latents: torch.Tensor, frames: int) -> torch.Tensor:
     return torch.cat([latents, lacking]) if len(lacking) else latents
 
 
-def _resnet(block: Part, size: tuple[int, int]) -> Resnet:
+def _resnet(block: Part, size: tuple[int, int], frames: int) -> Resnet:
     first, second = (
-        Activated(_norm(norm), best(conv, pixels=size, winograd="made"))
+        Activated(_norm(norm), best(conv, pixels=size, frames=frames, winograd="made"))
         for norm, conv in ((block.norm1, block.conv1), (block.norm2, block.conv2))
     )
     return Resnet(first, second, Pointwise(_direct(block.conv_shortcut)) if block.conv_shortcut is not None else None)

@@ -176,11 +176,11 @@ class Transforms(NamedTuple):
 
 
 def winograd_fits(weight: Float[Tensor, "out into k k"], tile: int) -> bool:
-    """Whether `winograd` takes a convolution with such weights."""
+    """Whether `winograd` takes a convolution with such weights; 2 × 2 are those of a doubled image, all four phases."""
     outputs, inputs, taps = weight.shape[:3]
     if (tile, taps) not in ((4, 3), (3, 2)) or not built_for(weight):
         return False
-    return inputs % 16 == 0 and outputs % 64 == 0
+    return inputs % 16 == 0 and outputs % (64 if taps == 2 else 16) == 0
 
 
 def winograd_weights(weight: Float[Tensor, "out taps into"], transforms: Transforms, out: Tensor) -> None:

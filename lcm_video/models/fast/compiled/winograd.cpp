@@ -4,12 +4,16 @@
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int HIGH = 6, WIDE = 4;  // rows and vectors of columns whose products are summed up in registers
-#else
-constexpr int HIGH = 6, WIDE = 2;
-#endif
-constexpr int64_t PANEL = WIDE * LANES;  // columns of weights that lie together
+constexpr int HIGH = 6;                       // rows and vectors of columns whose products are summed up in registers
+constexpr int WIDEST = LANES == 16 ? 4 : 2;
+constexpr int64_t SUMMED = 128;  // inputs
+
+// Vectors of columns of weights that lie together, a panel: as many as divide the outputs.
+INLINE int64_t wide_of(int64_t outputs) {
+    int64_t wide = WIDEST;
+    while (outputs % (wide * LANES)) wide /= 2;
+    return wide;
+}
 
 struct Plan {
     int64_t frames, lines, columns;  // of the padded image
@@ -111,24 +115,31 @@ void restore(const Plan &plan, const float *from, int64_t apart, int64_t number,
     }
 }
 
-// out (tiles, outputs), at one panel: tiles (tiles, inputs) times weight (inputs, PANEL)
-INLINE void multiply(const float *tiles, int64_t count, int64_t inputs, const float *weight, float *out,
-                     int64_t outputs) {
-    for (int64_t r = 0; r < count; r += HIGH) {
-        Floats sums[HIGH][WIDE];
-        for (int i = 0; i < HIGH; i++)
-            for (int c = 0; c < WIDE; c++) sums[i][c] = Floats{};
-        product<Single>(sums, (const int32_t *)(tiles + r * inputs), inputs, inputs, (const int32_t *)weight, PANEL);
-        for (int i = 0; i < HIGH; i++)
-            for (int c = 0; c < WIDE; c++) store(out + (r + i) * outputs + c * LANES, sums[i][c]);
-    }
+// out (tiles, outputs), at one panel: tiles (tiles, inputs) times weight (inputs, panel). Sums of some inputs are summed
+// up again: one long sum of 512 would round twice as much.
+template <int wide>
+void multiply(const float *tiles, int64_t count, int64_t inputs, const float *weight, float *out, int64_t outputs) {
+    for (int64_t r = 0; r < count; r += HIGH)
+        for (int64_t first = 0; first < inputs; first += SUMMED) {
+            Floats sums[HIGH][wide];
+            for (int i = 0; i < HIGH; i++)
+                for (int c = 0; c < wide; c++) sums[i][c] = Floats{};
+            product<Single>(sums, (const int32_t *)(tiles + r * inputs + first), inputs, least(SUMMED, inputs - first),
+                            (const int32_t *)(weight + first * wide * LANES), wide * LANES);
+            for (int i = 0; i < HIGH; i++)
+                for (int c = 0; c < wide; c++) {
+                    float *to = out + (r + i) * outputs + c * LANES;
+                    store(to, first ? load<Floats>(to) + sums[i][c] : sums[i][c]);
+                }
+        }
 }
 
 template <class Kind, int side, int tile, class Number = typename Kind::Number>
 void convolve(const Plan &plan, const float *x, const float *weight, const float *bias, const Number *added,
               Number *out, float *memory) {
     int64_t all = plan.frames * ((plan.lines - plan.taps + 1) / tile) * ((plan.columns - plan.taps + 1) / tile);
-    int64_t high = up(plan.tiles, HIGH), panels = plan.outputs / PANEL, points = side * side;
+    int64_t high = up(plan.tiles, HIGH), wide = wide_of(plan.outputs), columns = wide * LANES, points = side * side;
+    int64_t panels = plan.outputs / columns;
     float *tiles = memory, *products = memory + points * high * plan.inputs;
 #pragma omp parallel num_threads(plan.threads)
     for (int64_t first = 0; first < all; first += plan.tiles) {
@@ -139,8 +150,11 @@ void convolve(const Plan &plan, const float *x, const float *weight, const float
 #pragma omp for schedule(static)
         for (int64_t item = 0; item < points * panels; item++) {
             int64_t point = item / panels, panel = item % panels;
-            multiply(tiles + point * high * plan.inputs, count, plan.inputs, weight + item * plan.inputs * PANEL,
-                     products + point * high * plan.outputs + panel * PANEL, plan.outputs);
+            const float *from = tiles + point * high * plan.inputs, *by = weight + item * plan.inputs * columns;
+            float *to = products + point * high * plan.outputs + panel * columns;
+            if (wide == 4) multiply<4>(from, count, plan.inputs, by, to, plan.outputs);
+            else if (wide == 2) multiply<2>(from, count, plan.inputs, by, to, plan.outputs);
+            else multiply<1>(from, count, plan.inputs, by, to, plan.outputs);
         }
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < count; i++)
@@ -156,14 +170,14 @@ void winograd(const Plan &plan, const float *x, const float *weight, const float
     else convolve<Kind, 4, 3>(plan, x, weight, bias, added, out, memory);
 }
 
-// Weights at all points, in panels: (side * side, outputs / PANEL, inputs, PANEL), from (outputs, taps * taps, inputs).
+// Weights at all points, in panels: (side * side, panels, inputs, columns of a panel), from (outputs, taps * taps, inputs).
 // g: (side, taps), which evaluates a kernel
 template <class Kind, int side, int taps, class Number = typename Kind::Number>
 void weights(const Number *weight, int64_t outputs, int64_t inputs, const float *g, float *to, int64_t threads) {
-    int64_t panels = outputs / PANEL;
+    int64_t columns = wide_of(outputs) * LANES, panels = outputs / columns;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t item = 0; item < outputs / LANES; item++) {
-        int64_t output = item * LANES, panel = output / PANEL;
+        int64_t output = item * LANES, panel = output / columns;
         for (int64_t input = 0; input < inputs; input += LANES) {
             Words kernel[taps * taps][LANES];  // by tap and input, the outputs
             for (int tap = 0; tap < taps * taps; tap++) {
@@ -181,8 +195,8 @@ void weights(const Number *weight, int64_t outputs, int64_t inputs, const float 
                     for (int j = 0; j < side; j++) {
                         Floats value = {};
                         for (int b = 0; b < taps; b++) value += g[j * taps + b] * half[b];
-                        int64_t at = (((i * side + j) * panels + panel) * inputs + input + l) * PANEL;
-                        store(to + at + output % PANEL, value);
+                        int64_t at = (((i * side + j) * panels + panel) * inputs + input + l) * columns;
+                        store(to + at + output % columns, value);
                     }
                 }
         }
