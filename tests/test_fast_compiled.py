@@ -208,6 +208,19 @@ def test_bits_do_not_depend_on_threads(dtype):
         assert all(torch.equal(*pair) for pair in zip(made[0], other, strict=True))
 
 
+def test_too_little_memory_is_an_error_and_not_the_end(dtype, monkeypatch):
+    """`MemoryError` is what a render knows how to go on after, with smaller pieces."""
+    q = numbers(1, 1, 40, 16, dtype=dtype)
+    image, ones = numbers(1, 4, 4, 16, dtype=dtype), torch.ones(16, dtype=dtype)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2**40)
+    with pytest.raises(MemoryError, match="no memory to work in"):
+        calls.attention(q, q, q)
+    with pytest.raises(MemoryError, match="no memory to work in"):
+        calls.feed_forward(numbers(4, 32, dtype=dtype), widening(32, 64, dtype)[1], norm_of(32, dtype)[0])
+    monkeypatch.undo()
+    calls.group_norm(image, 4, ones, ones, 1e-5, torch.empty_like(image), silu=True)
+
+
 def test_other_numbers_and_devices_are_left_to_pytorch():
     for tensor in (torch.zeros(1).half(), torch.zeros(1).double(), torch.zeros(1, device="meta")):
         assert compiled.built_for(tensor) == ""

@@ -127,7 +127,7 @@ void attend(const Plan &plan, const Number *query, const Number *key, const Numb
 }
 
 template <class Kind, class Number = typename Kind::Number>
-void attention(const Plan &plan, const Number *query, const Number *key, const Number *value, Number *out) {
+int attention(const Plan &plan, const Number *query, const Number *key, const Number *value, Number *out) {
     int64_t items = plan.sequences * plan.heads * (up(plan.queries, QUERIES) / QUERIES);
     int64_t keys = up(least(plan.keys, KEYS), LANES), queries = up(least(plan.queries, QUERIES), ROWS);
     int64_t width = up(plan.width, LANES), words = up(plan.width, Kind::PER_WORD) / Kind::PER_WORD;
@@ -135,28 +135,30 @@ void attention(const Plan &plan, const Number *query, const Number *key, const N
                        ROWS * KEYS, queries * width, queries, queries};
     int64_t size = 0;
     for (int64_t &each : sizes) size += each = up(each, LANES);
+    Memory memory(plan.threads, 4 * size);
+    if (!memory.start) return NO_MEMORY;
 #pragma omp parallel num_threads(plan.threads)
     {
-        int32_t *memory = (int32_t *)aligned_alloc(64, 4 * size), *parts[9], *next = memory;
+        int32_t *parts[9], *next = (int32_t *)memory.mine();
         for (int i = 0; i < 9; next += sizes[i++]) parts[i] = next;
         Space space = {parts[0], parts[1], parts[2], parts[3], parts[4],
                        (float *)parts[5], (float *)parts[6], (float *)parts[7], (float *)parts[8]};
 #pragma omp for schedule(static)
         for (int64_t item = 0; item < items; item++) attend<Kind>(plan, query, key, value, out, item, space);
-        free(memory);
     }
+    return DONE;
 }
 
 }  // namespace
 
-extern "C" void attention_float32(const Plan *plan, const float *query, const float *key, const float *value,
+extern "C" int attention_float32(const Plan *plan, const float *query, const float *key, const float *value,
                                   float *out) {
-    attention<Single>(*plan, query, key, value, out);
+    return attention<Single>(*plan, query, key, value, out);
 }
 
 #if defined(__AVX512BF16__)
-extern "C" void attention_bfloat16(const Plan *plan, const uint16_t *query, const uint16_t *key, const uint16_t *value,
+extern "C" int attention_bfloat16(const Plan *plan, const uint16_t *query, const uint16_t *key, const uint16_t *value,
                                    uint16_t *out) {
-    attention<Pair>(*plan, query, key, value, out);
+    return attention<Pair>(*plan, query, key, value, out);
 }
 #endif

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <omp.h>
 #if defined(__AVX512BF16__)
 #include <immintrin.h>
 #endif
@@ -123,6 +124,21 @@ INLINE void transpose(Words *rows) {
     swap_all<2>(rows);
     swap_all<1>(rows);
 }
+
+// Memory to work in, as much for each thread of a parallel region; `start` is null if there is none.
+struct Memory {
+    int64_t each;
+    char *start;
+
+    Memory(int64_t threads, int64_t bytes)
+        : each(up(bytes, 64)), start((char *)aligned_alloc(64, threads * each)) {}
+    Memory(const Memory &) = delete;
+    ~Memory() { free(start); }
+
+    char *mine() const { return start + omp_get_thread_num() * each; }
+};
+
+constexpr int DONE = 0, NO_MEMORY = 1;  // what functions return
 
 // How numbers are stored and multiplied. A word is what a lane multiplies in one instruction.
 

@@ -74,13 +74,15 @@ void norm_line(const Plan &plan, const typename Kind::Number *x, const float *af
 
 // From numbers of one kind to the same or another.
 template <class Kind, class Out, class Number = typename Kind::Number>
-void group_norm(const Plan &plan, const Number *x, const Number *gain, const Number *offset,
+int group_norm(const Plan &plan, const Number *x, const Number *gain, const Number *offset,
                 typename Out::Number *out) {
     int64_t channels = plan.channels, size = plan.lines * plan.columns * channels;
     // Pieces depend on the image alone, so that its bits do not depend on the number of threads.
     int64_t chunks = least(plan.lines, size / PIECE + 1);
-    double *sums = (double *)aligned_alloc(64, up(16 * plan.images * chunks * channels, 64));
-    float *affines = (float *)aligned_alloc(64, up(12 * plan.images * channels, 64));
+    Memory for_sums(1, 16 * plan.images * chunks * channels), for_affines(1, 12 * plan.images * channels);
+    if (!for_sums.start || !for_affines.start) return NO_MEMORY;
+    double *sums = (double *)for_sums.start;
+    float *affines = (float *)for_affines.start;
 #pragma omp parallel num_threads(plan.threads)
     {
 #pragma omp for schedule(static)
@@ -102,25 +104,24 @@ void group_norm(const Plan &plan, const Number *x, const Number *gain, const Num
                                  affines + 3 * image * channels, out + image * plan.image + line * plan.line);
         }
     }
-    free(sums);
-    free(affines);
+    return DONE;
 }
 
 }  // namespace
 
-extern "C" void group_norm_float32(const Plan *plan, const float *x, const float *gain, const float *offset,
+extern "C" int group_norm_float32(const Plan *plan, const float *x, const float *gain, const float *offset,
                                    float *out) {
-    group_norm<Single, Single>(*plan, x, gain, offset, out);
+    return group_norm<Single, Single>(*plan, x, gain, offset, out);
 }
 
 #if defined(__AVX512BF16__)
-extern "C" void group_norm_bfloat16(const Plan *plan, const uint16_t *x, const uint16_t *gain, const uint16_t *offset,
+extern "C" int group_norm_bfloat16(const Plan *plan, const uint16_t *x, const uint16_t *gain, const uint16_t *offset,
                                     uint16_t *out) {
-    group_norm<Pair, Pair>(*plan, x, gain, offset, out);
+    return group_norm<Pair, Pair>(*plan, x, gain, offset, out);
 }
 
-extern "C" void group_norm_bfloat16_to_float32(const Plan *plan, const uint16_t *x, const uint16_t *gain,
+extern "C" int group_norm_bfloat16_to_float32(const Plan *plan, const uint16_t *x, const uint16_t *gain,
                                                const uint16_t *offset, float *out) {
-    group_norm<Pair, Single>(*plan, x, gain, offset, out);
+    return group_norm<Pair, Single>(*plan, x, gain, offset, out);
 }
 #endif

@@ -44,13 +44,15 @@ void take(const Plan &plan, const Number *x, int64_t first, int64_t rows, Number
 }
 
 template <class Kind, class Number = typename Kind::Number>
-void linear(const Plan &plan, const Number *x, const int32_t *weight, const Number *bias, const Number *residual,
+int linear(const Plan &plan, const Number *x, const int32_t *weight, const Number *bias, const Number *residual,
             Number *out) {
     int64_t chunk = least(CHUNK, up(up(plan.rows, plan.threads) / plan.threads, ROWS));
     int64_t words = plan.inputs / Kind::PER_WORD, outputs = plan.outputs;
+    Memory memory(plan.threads, 4 * chunk * words);
+    if (!memory.start) return NO_MEMORY;
 #pragma omp parallel num_threads(plan.threads)
     {
-        Number *mine = (Number *)aligned_alloc(64, up(4 * chunk * words, 64));
+        Number *mine = (Number *)memory.mine();
 #pragma omp for schedule(static)
         for (int64_t first = 0; first < plan.rows; first += chunk) {
             int64_t rows = least(chunk, plan.rows - first);
@@ -70,8 +72,8 @@ void linear(const Plan &plan, const Number *x, const int32_t *weight, const Numb
                 }
             });
         }
-        free(mine);
     }
+    return DONE;
 }
 
 // out (chunk, HIDDEN) = value times GELU(gate), for columns of the two halves of the first product
@@ -99,16 +101,18 @@ INLINE void widen(const Number *x, int64_t chunk, int64_t words, const int32_t *
 }
 
 template <class Kind, class Number = typename Kind::Number>
-void feed_forward(const Plan &plan, const Number *x, const int32_t *wide, const Number *wide_bias,
+int feed_forward(const Plan &plan, const Number *x, const int32_t *wide, const Number *wide_bias,
                   const int32_t *narrow, const Number *narrow_bias, const Number *residual, Number *out) {
     int64_t chunk = least(CHUNK, up(up(plan.rows, plan.threads) / plan.threads, ROWS));
     int64_t width = plan.inputs, words = width / Kind::PER_WORD;
     constexpr int64_t hidden_words = HIDDEN / Kind::PER_WORD;
+    Memory memory(plan.threads, 4 * chunk * (words + hidden_words + width));
+    if (!memory.start) return NO_MEMORY;
 #pragma omp parallel num_threads(plan.threads)
     {
-        char *memory = (char *)aligned_alloc(64, 4 * chunk * (words + hidden_words + width));
-        Number *mine = (Number *)memory, *active = (Number *)(memory + 4 * chunk * words);
-        float *sums = (float *)(memory + 4 * chunk * (words + hidden_words));
+        int32_t *first_row = (int32_t *)memory.mine();
+        Number *mine = (Number *)first_row, *active = (Number *)(first_row + chunk * words);
+        float *sums = (float *)(first_row + chunk * (words + hidden_words));
 #pragma omp for schedule(static)
         for (int64_t first = 0; first < plan.rows; first += chunk) {
             int64_t rows = least(chunk, plan.rows - first);
@@ -135,27 +139,27 @@ void feed_forward(const Plan &plan, const Number *x, const int32_t *wide, const 
             }
             for (int64_t i = 0; i < rows * width; i += LANES) Kind::put(out + first * width + i, load<Floats>(sums + i));
         }
-        free(memory);
     }
+    return DONE;
 }
 
 }  // namespace
 
-extern "C" void linear_float32(const Plan *plan, const float *x, const int32_t *weight, const float *bias,
+extern "C" int linear_float32(const Plan *plan, const float *x, const int32_t *weight, const float *bias,
                                const float *residual, float *out) {
-    linear<Single>(*plan, x, weight, bias, residual, out);
+    return linear<Single>(*plan, x, weight, bias, residual, out);
 }
 
-extern "C" void feed_forward_float32(const Plan *plan, const float *x, const int32_t *wide, const float *wide_bias,
+extern "C" int feed_forward_float32(const Plan *plan, const float *x, const int32_t *wide, const float *wide_bias,
                                      const int32_t *narrow, const float *narrow_bias, const float *residual,
                                      float *out) {
-    feed_forward<Single>(*plan, x, wide, wide_bias, narrow, narrow_bias, residual, out);
+    return feed_forward<Single>(*plan, x, wide, wide_bias, narrow, narrow_bias, residual, out);
 }
 
 #if defined(__AVX512BF16__)
-extern "C" void feed_forward_bfloat16(const Plan *plan, const uint16_t *x, const int32_t *wide,
+extern "C" int feed_forward_bfloat16(const Plan *plan, const uint16_t *x, const int32_t *wide,
                                       const uint16_t *wide_bias, const int32_t *narrow, const uint16_t *narrow_bias,
                                       const uint16_t *residual, uint16_t *out) {
-    feed_forward<Pair>(*plan, x, wide, wide_bias, narrow, narrow_bias, residual, out);
+    return feed_forward<Pair>(*plan, x, wide, wide_bias, narrow, narrow_bias, residual, out);
 }
 #endif

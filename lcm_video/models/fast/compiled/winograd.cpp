@@ -212,22 +212,26 @@ void winograd_weights(const Number *weight, int64_t outputs, int64_t inputs, int
 
 }  // namespace
 
-extern "C" void winograd_float32(const Plan *plan, const float *x, const float *weight, const float *bias,
+extern "C" int winograd_float32(const Plan *plan, const float *x, const float *weight, const float *bias,
                                  const float *added, float *out, float *memory) {
     winograd<Single>(*plan, x, weight, bias, added, out, memory);
+    return DONE;
 }
 
-extern "C" void winograd_weights_float32(const float *weight, const int64_t *sizes, const float *g, float *to) {
+extern "C" int winograd_weights_float32(const float *weight, const int64_t *sizes, const float *g, float *to) {
     winograd_weights<Single>(weight, sizes[0], sizes[1], sizes[2], g, to, sizes[3]);
+    return DONE;
 }
 
 #if defined(__AVX512BF16__)
-extern "C" void winograd_bfloat16(const Plan *plan, const float *x, const float *weight, const float *bias,
+extern "C" int winograd_bfloat16(const Plan *plan, const float *x, const float *weight, const float *bias,
                                   const uint16_t *added, uint16_t *out, float *memory) {
     winograd<Pair>(*plan, x, weight, bias, added, out, memory);
+    return DONE;
 }
 
-extern "C" void winograd_weights_bfloat16(const uint16_t *weight, const int64_t *sizes, const float *g, float *to) {
+extern "C" int winograd_weights_bfloat16(const uint16_t *weight, const int64_t *sizes, const float *g, float *to) {
     winograd_weights<Pair>(weight, sizes[0], sizes[1], sizes[2], g, to, sizes[3]);
+    return DONE;
 }
 #endif
