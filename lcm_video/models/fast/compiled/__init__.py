@@ -1,7 +1,7 @@
 """Layers in C++, where they were built when the package was installed: for x86-64 with AVX2 or AVX-512, under Linux.
 
 Each does what a few calls of PyTorch do, in one pass over memory, on PyTorch's own threads. Without them those calls
-do it, so nothing here is needed; whoever calls asks `built_for` first. How much faster they are, in the shapes of UNets,
+do it, so nothing here is needed; whoever calls asks `built_for` first. How much faster they are, in a UNet's shapes,
 on two cores of a Zen 4:
 
 - attention: 1.1-1.7x in float32; in bfloat16 2x over pixels, 2.3-2.8x to prompts, 3.5-5x over frames;
