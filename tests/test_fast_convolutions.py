@@ -145,11 +145,12 @@ def test_zeros_on_two_sides_only_as_an_encoder_has_them(packed):
     ("winograd", "dtype", "limit"),
     [(True, torch.float32, 1e-6), (False, torch.float32, 1e-6), (False, torch.bfloat16, 6e-3)],
 )
-def test_doubling_and_convolving_in_one(packed, size, winograd, dtype, limit):
+@pytest.mark.parametrize("outputs", [12, 32])  # compiled layers take only multiples of 16
+def test_doubling_and_convolving_in_one(packed, size, winograd, dtype, limit, outputs):
     frames, height, width = size
-    x, conv = images(frames, 16, height, width, dtype), layer(16, 12, dtype=dtype)
+    x, conv = images(frames, 16, height, width, dtype), layer(16, outputs, dtype=dtype)
     fast = Subpixel(conv.weight, conv.bias, winograd=winograd, keep=False)
-    wanted, other = exact(conv, x, doubled=True), torch.linspace(-1, 1, 12, dtype=dtype)
+    wanted, other = exact(conv, x, doubled=True), torch.linspace(-1, 1, outputs, dtype=dtype)
     assert off(fast(x), wanted) < limit
     added = images(*wanted.shape, dtype)
     assert off(fast(x, bias=other, residual=added), exact(conv, x, bias=other, doubled=True) + added.double()) < limit
