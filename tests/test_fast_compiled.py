@@ -11,6 +11,8 @@ import torch.nn.functional as F
 
 from lcm_video.models.fast import compiled
 from lcm_video.models.fast.compiled import calls
+from lcm_video.models.fast.compiled.weights import Norm, Widening, words
+from lcm_video.models.fast.winograd import Winograd
 
 ROOT = Path(__file__).parents[1]
 NEAR = {torch.float32: 2e-6, torch.bfloat16: 6e-3}
@@ -91,8 +93,8 @@ def test_what_is_not_a_number_stays_so(dtype, bad):
     assert not torch.isfinite(calls.attention(q, k, v)[3]).any()
     x = numbers(20, 32, dtype=dtype)
     x[3, 4] = bad
-    norm = calls.Norm(torch.ones(32, dtype=dtype), torch.zeros(32, dtype=dtype), 1e-5)
-    out = calls.feed_forward(x, widening(32, 64, dtype)[1], norm)
+    norm = Norm(torch.ones(32, dtype=dtype), torch.zeros(32, dtype=dtype), 1e-5)
+    out = calls.feed_forward(x, norm, widening(32, 64, dtype)[1])
     assert not torch.isfinite(out[3]).any()
     assert torch.isfinite(out[[*range(3), *range(4, 20)]]).all()
     image, made = numbers(1, 4, 4, 16, dtype=dtype), torch.empty(1, 4, 4, 16, dtype=dtype)
@@ -103,16 +105,10 @@ def test_what_is_not_a_number_stays_so(dtype, bad):
     assert torch.isfinite(made[..., 4:]).all()
 
 
-def norm_of(width, dtype, *, frames=0):
+def norm_of(width, dtype):
     """A norm as compiled layers take it, and the same in float64."""
     gain, offset = numbers(width, dtype=dtype, seed=2), numbers(width, dtype=dtype, seed=3)
-    shift = numbers(frames, width, dtype=dtype, seed=4) if frames else None
-
-    def exact(x):
-        out = F.layer_norm(x.double(), (width,), gain.double(), offset.double(), 1e-5)
-        return out if shift is None else out + shift.double().repeat_interleave(len(x) // frames, 0)
-
-    return calls.Norm(gain, offset, 1e-5, shift), exact
+    return Norm(gain, offset, 1e-5), lambda x: F.layer_norm(x.double(), (width,), gain.double(), offset.double(), 1e-5)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64, 130])
@@ -121,33 +117,29 @@ def test_linear_layers(dtype, rows, inputs, outputs):
     if dtype != torch.float32:
         pytest.skip("in float32 only")
     x, weight, bias = (numbers(*shape, dtype=dtype) for shape in ((rows, inputs), (outputs, inputs), (outputs,)))
-    residual, (norm, exact) = numbers(rows, outputs, dtype=dtype, seed=9), norm_of(inputs, dtype)
-    product = exact(x) @ weight.double().t()
-    assert off(calls.linear(x, calls.words(weight), None, None, norm), product) < NEAR[dtype]
-    made = calls.linear(x, calls.words(weight), bias, residual, norm)
+    residual, product = numbers(rows, outputs, dtype=dtype, seed=9), x.double() @ weight.double().t()
+    assert off(calls.linear(x, words(weight), None, None), product) < NEAR[dtype]
+    assert off(calls.linear(x, words(weight), bias, None), product + bias.double()) < NEAR[dtype]
+    made = calls.linear(x, words(weight), bias, residual)
     assert off(made, product + bias.double() + residual.double()) < NEAR[dtype]
-    made = calls.linear(x, calls.words(weight), bias, None, None)
-    assert off(made, F.linear(x.double(), weight.double(), bias.double())) < NEAR[dtype]
-    placed, exact = norm_of(inputs, dtype, frames=rows)
-    assert off(calls.linear(x, calls.words(weight), None, None, placed), exact(x) @ weight.double().t()) < NEAR[dtype]
 
 
 def widening(width, hidden, dtype):
     """Weights of a feed-forward: plain, and as compiled layers take them."""
     shapes = ((2 * hidden, width), (2 * hidden,), (width, hidden), (width,))
     plain = [(numbers(*shape, dtype=dtype, seed=n) / shape[-1] ** 0.5).to(dtype) for n, shape in enumerate(shapes)]
-    return plain, calls.Widening(calls.words(plain[0]), plain[1], calls.words(plain[2]), plain[3])
+    return plain, Widening(width, hidden, words(plain[0]), plain[1], words(plain[2]), plain[3])
 
 
 @pytest.mark.parametrize("rows", [2, 14, 66, 200])
 @pytest.mark.parametrize(("width", "hidden"), [(32, 128), (64, 96), (96, 384), (320, 1280)])
 def test_feed_forwards(dtype, rows, width, hidden):
     x, (plain, weights) = 3 * numbers(rows, width, dtype=dtype), widening(width, hidden, dtype)
-    norm, exact = norm_of(width, dtype, frames=2)
+    norm, exact = norm_of(width, dtype)
     wide, wide_bias, narrow, narrow_bias = (part.double() for part in plain)
     value, gate = F.linear(exact(x), wide, wide_bias).chunk(2, dim=1)
     wanted = x.double() + F.linear(value * F.gelu(gate), narrow, narrow_bias)
-    assert off(calls.feed_forward(x, weights, norm), wanted) < NEAR[dtype]
+    assert off(calls.feed_forward(x, norm, weights), wanted) < NEAR[dtype]
 
 
 @pytest.mark.parametrize("size", [(1, 1, 1), (2, 3, 5), (1, 40, 33), (3, 16, 16)])
@@ -189,9 +181,11 @@ def test_bits_do_not_depend_on_threads(dtype):
         q, k, v = numbers(3, 2, 3, 300, 24, dtype=dtype).unbind()
         yield calls.attention(q, k, v)
         x, norm = numbers(150, 32, dtype=dtype), norm_of(32, dtype)[0]
-        yield calls.feed_forward(x, widening(32, 128, dtype)[1], norm)
+        yield calls.feed_forward(x, norm, widening(32, 128, dtype)[1])
         if dtype == torch.float32:
-            yield calls.linear(x, calls.words(numbers(48, 32, dtype=dtype)), None, None, norm)
+            yield calls.linear(x, words(numbers(48, 32, dtype=dtype)), None, None)
+            x = numbers(3, 32, 18, 17, dtype=dtype).contiguous(memory_format=torch.channels_last)
+            yield Winograd(numbers(32, 32, 3, 3, dtype=dtype), numbers(32, dtype=dtype))(x)
         image, ones = numbers(2, 70, 90, 32, dtype=dtype), torch.ones(32, dtype=dtype)
         calls.group_norm(image, 8, ones, ones, 1e-5, made := torch.empty_like(image), silu=True)
         yield made
@@ -216,7 +210,7 @@ def test_too_little_memory_is_an_error_and_not_the_end(dtype, monkeypatch):
     with pytest.raises(MemoryError, match="no memory to work in"):
         calls.attention(q, q, q)
     with pytest.raises(MemoryError, match="no memory to work in"):
-        calls.feed_forward(numbers(4, 32, dtype=dtype), widening(32, 64, dtype)[1], norm_of(32, dtype)[0])
+        calls.feed_forward(numbers(4, 32, dtype=dtype), norm_of(32, dtype)[0], widening(32, 64, dtype)[1])
     monkeypatch.undo()
     calls.group_norm(image, 4, ones, ones, 1e-5, torch.empty_like(image), silu=True)
 

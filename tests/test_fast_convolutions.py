@@ -161,13 +161,19 @@ def test_the_best_convolution_by_channels_pixels_kernel_and_precision(monkeypatc
         found = best(conv, pixels=pixels, **options)
         return type(found.inner if isinstance(found, Subpixel) else found)
 
+    compiled = convolutions.calls.winograd_fits(layer(16, 16).weight, 4)
     assert kind(layer(128, 128)) is Winograd
     assert kind(layer(128, 128), winograd="off") is Direct
-    assert kind(layer(128, 64)) is Direct
-    assert kind(layer(128, 128), (16, 16)) is Direct
-    assert kind(layer(128, 128), (16, 16), frames=4) is Winograd
+    assert kind(layer(128, 64)) is (Winograd if compiled else Direct)
+    assert kind(layer(128, 40)) is Direct
+    assert kind(layer(16, 16), (16, 16)) is (Winograd if compiled else Direct)
+    assert kind(layer(16, 16), (15, 16)) is Direct
+    assert kind(layer(128, 256), (16, 16)) is (Winograd if compiled else Direct)
+    assert kind(layer(256, 256), (16, 16)) is Direct
+    assert kind(layer(256, 256), (16, 16), frames=2) is Winograd
     assert kind(layer(128, 128, stride=2)) is Direct
     assert kind(layer(128, 128, 1)) is Direct
+    assert kind(layer(32, 32), (2, 2), doubling=True) is (Winograd if compiled else Direct)
     wide = layer(512, 512, dtype=torch.bfloat16)
     monkeypatch.setattr(convolutions, "bfloat16_unit", lambda: "AVX512-BF16")
     narrow = layer(128, 128, dtype=torch.bfloat16)
@@ -177,9 +183,11 @@ def test_the_best_convolution_by_channels_pixels_kernel_and_precision(monkeypatc
     assert kind(wide, (64, 64), doubling=True) is Direct
     monkeypatch.setattr(convolutions, "bfloat16_unit", lambda: "AMX-BF16")
     assert kind(wide, (64, 64)) is Direct
-    assert kind(layer(128, 128), doubling=True) is Direct
+    assert kind(layer(256, 192), doubling=True) is Direct
     assert kind(layer(256, 256), doubling=True) is Winograd
     assert best(layer(512, 256), pixels=(32, 32), winograd="made").kept is None
+    if compiled:
+        assert best(layer(64, 64), pixels=(32, 32), winograd="made").kept is not None
     assert best(layer(256, 256), pixels=(32, 32)).kept is not None
     assert not winograd_wins(layer(128, 128, padding="valid"), 4096)
 

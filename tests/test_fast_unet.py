@@ -73,6 +73,7 @@ KINDS = {
     "stills": image_unet,
     "v1": lambda: animated(image_unet(), middle=False, shared_norm=True, max_frames=24),
     "v2": lambda: animated(image_unet()),
+    "wide": lambda: animated(image_unet((160, 320))),  # layer by layer, compiled too
     "v3": lambda: animated(image_unet(), middle=False),
     "as diffusers norms it": lambda: animated(image_unet(), norm="window"),
     "sdxl": lambda: animated(sdxl_unet(), middle=False),

@@ -21,13 +21,13 @@ class SelfAttention:
     def over_pixels(self, x: Rows, norm: LayerNorm, frames: int) -> Rows:
         """``x`` and what the pixels of each frame see of each other, all normalised."""
         # (frames, pixels, qkv, heads, width) → qkv, each (frames, heads, pixels, width)
-        q, k, v = self.qkv(x, norm=norm).view(frames, -1, 3, self.heads, self._width).permute(2, 0, 3, 1, 4).unbind()
+        q, k, v = self.qkv(norm(x)).view(frames, -1, 3, self.heads, self._width).permute(2, 0, 3, 1, 4).unbind()
         return self.out(attention(q, k, v), x)
 
     def over_frames(self, x: Rows, norm: LayerNorm, frames: int) -> Rows:
         """``x`` and what each pixel sees of itself in the other frames."""
         # (frames, pixels, qkv, heads, width) → qkv, each (pixels, heads, frames, width)
-        q, k, v = self.qkv(x, norm=norm).view(frames, -1, 3, self.heads, self._width).permute(2, 1, 3, 0, 4).unbind()
+        q, k, v = self.qkv(norm(x)).view(frames, -1, 3, self.heads, self._width).permute(2, 1, 3, 0, 4).unbind()
         return self.out(attention(q, k, v, tokens_first=True), x)
 
     @property
@@ -48,7 +48,7 @@ class CrossAttention:
         width = self.out.inputs // self.heads
         both = keys_values(self.place)
         # Frames that share a prompt are one long sequence: 1.05-1.5x, the same bits.
-        q = self.q(x, norm=norm).view(len(both), -1, self.heads, width).transpose(1, 2)
+        q = self.q(norm(x)).view(len(both), -1, self.heads, width).transpose(1, 2)
         # (frames, tokens, kv, heads, width) → kv, each (frames, heads, tokens, width)
         k, v = both.view(*both.shape[:2], 2, self.heads, width).permute(2, 0, 3, 1, 4).unbind()
         return self.out(attention(q, k, v), x)

@@ -20,6 +20,9 @@ PHASES = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], dtype=
 """Which taps of three fall on the same pixel of an image doubled: by phase, for each of two pixels."""
 
 
+NARROW, SOME = 2**15, 256
+"""Inputs times outputs of `small` layers, and the pixels of all frames from which Winograd wins there."""
+
 Memory = Literal["kept", "made", "off"]
 """Winograd's weights, 4 times the plain ones: kept; or made when needed (for 512 channels 38 MB and 6 to 10 ms, which
 1024 pixels pay back twice; for 256 a thirtieth of the time); or Winograd is not used."""
@@ -112,8 +115,9 @@ class Subpixel:
         """Fills ``out`` (frames, height, width, channels)."""
         scratch = scratch or Scratch()
         if isinstance(self.inner, Winograd) and self.inner.transforms is not None:
-            offset = self.bias if bias is None else bias
-            self.inner.compiled(self.inner.padded(x, scratch), out, offset, None, scratch, doubling=True)
+            offset, lines = self.bias if bias is None else bias, x.permute(0, 2, 3, 1)
+            lines = lines if self.inner.takes(lines) else self.inner.padded(x, scratch)
+            self.inner.compiled(lines, out, offset, None, scratch, doubling=True)
             return
         out = out.unflatten(2, (x.shape[3], 2)).unflatten(1, (x.shape[2], 2))
         bias = self.bias if bias is None else bias
@@ -151,10 +155,11 @@ def best(
     assert bias is not None, "every convolution of the networks known here has a bias"
     (stride, _), (padding, _) = conv.stride, _sides(conv)
     wins = winograd != "off" and winograd_wins(conv, frames * pixels[0] * pixels[1], doubling=doubling)
+    keep = winograd == "kept" or small(weight)
     if doubling:
-        return Subpixel(weight, bias, winograd=wins, keep=winograd == "kept", pixels=pixels)
+        return Subpixel(weight, bias, winograd=wins, keep=keep, pixels=pixels)
     if wins:
-        return Winograd(weight, bias.detach(), keep=winograd == "kept")
+        return Winograd(weight, bias.detach(), keep=keep)
     return Direct(weight, bias, stride=stride, padding=padding, pixels=pixels)
 
 
@@ -163,18 +168,27 @@ def winograd_wins(conv: nn.Conv2d, pixels: int, *, doubling: bool = False) -> bo
 
     Measured gains: from 1.4× at 128 channels to 2.5× at 640. Doubling, Winograd saves only 1.8 of the multiplications.
     In bfloat16, where the direct one is twice as fast, 1.3× at 512 channels; with AMX it is faster still, and stays.
-    Compiled, from 2.3× to 3×, and over bfloat16 1.3× to 1.6× from 128 channels. With fewer it is twice as fast alone,
-    and slower within a decoder.
+    Compiled, from 2.3× to 3×, and over bfloat16 1.3× to 1.6× from 128 channels; in float32 2× for fewer, and 1.6× to
+    3.6× where they double.
     """
     fits = conv.kernel_size == (3, 3) and conv.stride == (1, 1) and _sides(conv) == (1, 1)
     if not fits or conv.weight.device.type != "cpu":
         return False
     width, compiled = min(conv.weight.shape[:2]), calls.winograd_fits(conv.weight, 4)
+    if small(conv.weight):
+        return doubling or pixels >= SOME
     if conv.weight.dtype == torch.float32:
         return width >= (256 if doubling else 128) and pixels >= 512
     if doubling or bfloat16_unit() == "AMX-BF16":
         return False
     return width >= 128 and pixels >= 1024 if compiled else width >= 512 and pixels >= 4096
+
+
+def small(weight: Tensor) -> bool:
+    """Whether a 3×3 layer is so narrow that Winograd, compiled, wins for few pixels, and its weights are kept."""
+    outputs, inputs = weight.shape[:2]
+    exact = weight.dtype == torch.float32 and weight.shape[2:] == (3, 3)
+    return exact and outputs * inputs <= NARROW and calls.winograd_fits(weight, 4)
 
 
 @cache

@@ -8,8 +8,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lcm_video.models.fast import convolutions
 from lcm_video.models.fast.compiled import calls
-from lcm_video.models.fast.convolutions import Convolution, Direct
+from lcm_video.models.fast.convolutions import Convolution, Direct, small
 from lcm_video.models.fast.layout import Image
 from lcm_video.models.fast.neighbourhoods import Neighbourhoods
 from lcm_video.models.fast.scratch import Scratch
@@ -18,8 +19,8 @@ from lcm_video.models.fast.winograd import Winograd
 WIDE = 256
 """Channels from which other forms than the direct one win."""
 
-FEW = 16
-"""Pixels of one image up to which a wide convolution is faster over `Neighbourhoods`."""
+FEW, TINY = 16, 4
+"""Pixels of one image up to which a wide convolution is faster over `Neighbourhoods`, and a narrow one as it is."""
 
 MANY, SOME = 2048, 512
 """Pixels of all frames from which Winograd wins although it transforms its weights at every call: kept, they would
@@ -78,7 +79,7 @@ class Fitted:
         pixels = height * width // self.stride**2
         if self.wide and pixels <= FEW:
             return Choice("neighbourhoods")
-        if frames * pixels >= self.transforms_from:
+        if frames * pixels >= self.transforms_from and pixels > TINY:
             return Choice("winograd")
         return Choice("direct", height, width)
 
@@ -89,7 +90,7 @@ class Fitted:
             return Form(choice, near, lambda: near.weight)
         if choice.kind == "winograd":
             shared = weight.contiguous(memory_format=torch.channels_last)
-            return Form(choice, Winograd(shared, self.bias, keep=False), lambda: shared)
+            return Form(choice, Winograd(shared, self.bias, keep=small(weight)), lambda: shared)
         direct = Direct(weight, self.bias, stride=self.stride, pixels=(choice.height, choice.width))
         return Form(choice, direct, lambda: direct.weight.to_dense() if direct.packed else direct.weight)
 
@@ -105,6 +106,8 @@ class Fitted:
 def transforms_from(layer: nn.Conv2d) -> float:
     """The pixels of all frames from which Winograd is the fastest way for a layer; infinitely many if it never is."""
     outputs, inputs = layer.weight.shape[:2]
+    if layer.stride[0] == 1 and small(layer.weight):
+        return convolutions.SOME
     if layer.stride[0] != 1 or min(outputs, inputs) < WIDE:
         return math.inf
     exact, compiled = layer.weight.dtype == torch.float32, calls.winograd_fits(layer.weight, 4)

@@ -6,11 +6,11 @@ oneDNN keeps weights in blocks that fit its loops, if it may pack them beforehan
 Measured on a Zen 4 core in float32, against ``F.linear``: 1.2x at 320 channels, 1.2-1.35x at 640, 1.45-1.55x at 1280;
 with the residual or the GELU in the same pass 1.2-1.6x against two passes. In bfloat16 1.05-1.4x.
 
-Narrow layers are our own, `compiled`, where they were built, and take the norm before them into the same pass.
+Narrow layers are our own, `compiled`, where they were built; feed-forwards take their norm into the same pass.
 """
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import TypeAlias
 
 import torch
@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lcm_video.models.fast.compiled import built_for, calls
+from lcm_video.models.fast.compiled.weights import Norm, Widening, words
 
 Rows: TypeAlias = Float[Tensor, "rows _"]
 """Tokens of all frames, one after the other; contiguous."""
@@ -65,10 +66,10 @@ class LayerNorm:
         """This norm, with ``shift`` (frames, channels) added after it."""
         return replace(self, shift=shift)
 
-    @property
-    def compiled(self) -> calls.Norm:
-        """The norm as compiled layers take it."""
-        return calls.Norm(self.weight, self.bias, self.eps, self.shift)
+    @cached_property
+    def compiled(self) -> Norm:
+        """The norm as compiled layers take it; nothing is added after it there."""
+        return Norm(self.weight, self.bias, self.eps)
 
 
 class Linear:
@@ -78,7 +79,7 @@ class Linear:
         weight = weight.contiguous()
         self.inputs, self.bias = weight.shape[1], bias
         fits = self.inputs <= NARROW and not any(size % 16 for size in weight.shape)
-        self.narrow = calls.words(weight) if fits and built_for(weight) == "float32" else None
+        self.narrow = words(weight) if fits and built_for(weight) == "float32" else None
         self.packed = None
         if self.narrow is None and packs(weight.dtype):
             self.packed = torch.ops.mkldnn._reorder_linear_weight(weight)
@@ -97,17 +98,11 @@ class Linear:
         assert self.packed is not None
         return self.packed.to_dense()
 
-    def __call__(
-        self, x: Rows, residual: Rows | None = None, *, bias: Tensor | None = None, norm: LayerNorm | None = None
-    ) -> Rows:
-        """The rows' products plus ``residual``, which is left as it is.
-
-        ``bias`` stands in for the layer's own; ``norm`` is that of the rows before they are multiplied.
-        """
+    def __call__(self, x: Rows, residual: Rows | None = None, *, bias: Tensor | None = None) -> Rows:
+        """The rows' products plus ``residual``, which is left as it is; ``bias`` stands in for the layer's own."""
         bias = self.bias if bias is None else bias
         if self.narrow is not None:
-            return calls.linear(x, self.narrow, bias, residual, norm and norm.compiled)
-        x = x if norm is None else norm(x)
+            return calls.linear(x, self.narrow, bias, residual)
         if len(x) < self.few:
             product = self._product(x, bias)
             return product if residual is None else product.add_(residual)
@@ -129,7 +124,7 @@ class Linear:
 
     def _product(self, x: Rows, bias: Tensor | None) -> Rows:
         if self.narrow is not None:
-            return calls.linear(x, self.narrow, bias, None, None)
+            return calls.linear(x, self.narrow, bias, None)
         assert self.plain is not None
         return torch.mm(x, self.plain) if bias is None else torch.addmm(bias, x, self.plain)
 
@@ -193,12 +188,11 @@ class NarrowFeedForward:
     """The same, compiled."""
 
     def __init__(self, wide: nn.Linear, narrow: nn.Linear) -> None:
-        weights = calls.words(wide.weight), wide.bias, calls.words(narrow.weight), narrow.bias
-        self.weights = calls.Widening(*weights)
+        self.weights = Widening.of(wide, narrow)
 
     def __call__(self, x: Rows, norm: LayerNorm) -> Rows:
         """``x`` and what becomes of it, normalised."""
-        return calls.feed_forward(x, self.weights, norm.compiled)
+        return calls.feed_forward(x, norm.compiled, self.weights)
 
 
 def feed_forward(wide: nn.Linear, narrow: nn.Linear) -> FeedForward | NarrowFeedForward:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lcm_video.models.fast.convolutions import Subpixel, small
 from lcm_video.models.fast.fitted import Fitted
 from lcm_video.models.fast.layout import GroupNorm, Image, image, rows
 from lcm_video.models.fast.linears import linear
@@ -54,8 +55,11 @@ class Upsample:
     """Doubles images and convolves them."""
 
     def __init__(self, layer: Any) -> None:
-        self.convolution = Doubling(layer.conv.weight, layer.conv.bias)
+        self.any = Doubling(layer.conv.weight, layer.conv.bias)
+        self.exact = Subpixel(layer.conv.weight, layer.conv.bias, winograd=True) if small(layer.conv.weight) else None
 
     def __call__(self, x: Image, size: tuple[int, int]) -> Image:
         """``x`` at twice its size, or a pixel less where ``size`` says so."""
-        return self.convolution(x, size)
+        if self.exact is not None and size == (2 * x.shape[2], 2 * x.shape[3]):
+            return self.exact(x)
+        return self.any(x, size)

@@ -12,10 +12,12 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from lcm_video.models.fast import narrow
 from lcm_video.models.fast.fitted import Fitted
 from lcm_video.models.fast.keyframes import Keyframes
 from lcm_video.models.fast.layout import GroupNorm, Image
 from lcm_video.models.fast.linears import Linear
+from lcm_video.models.fast.narrow import NarrowSpatial, NarrowTemporal
 from lcm_video.models.fast.resnets import Downsample, Resnet, Upsample
 from lcm_video.models.fast.scratch import Scratch
 from lcm_video.models.fast.taking import give_up, hand_back
@@ -26,7 +28,7 @@ from lcm_video.models.temporal import TemporalLayer
 from lcm_video.models.unet import of_frames
 from lcm_video.types import Encoding, Latents
 
-Layer = Resnet | Spatial | Temporal
+Layer = Resnet | Spatial | Temporal | NarrowSpatial | NarrowTemporal
 
 
 class FastUnet:
@@ -141,10 +143,10 @@ class Builder:
         if isinstance(layer, ResnetBlock2D):
             yield Resnet(layer, self.shifts)
         elif isinstance(layer, Transformer2DModel):
-            yield Spatial(layer, self.keys_values)
+            yield (NarrowSpatial if narrow.fits(layer) else Spatial)(layer, self.keys_values)
         else:
             assert isinstance(layer, TemporalLayer), "known.py has looked at every layer"
-            yield Temporal(layer)
+            yield NarrowTemporal(layer) if narrow.fits(layer) else Temporal(layer)
         self._taken(layer)
 
     def downsample(self, block: Any) -> Downsample | None:

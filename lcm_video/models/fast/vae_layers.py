@@ -109,6 +109,10 @@ class Activated:
         out = onto
         if out is None:
             out = scratch("between", *x.shape[:3], self.conv.outputs, like=x)
+        if self.conv.takes(x):
+            self.norm.write(x, normed := scratch("normed", *x.shape, like=x))
+            self.conv.compiled(normed, out, self.conv.bias, onto, scratch)
+            return out
         self.conv.write(self._padded(x, self.conv, scratch), out, added=onto, scratch=scratch)
         return out
 
@@ -164,7 +168,7 @@ class Attention:
         tokens = self.norm(x).flatten(1, 2)
         # (1, pixels, 3 heads features) → three of (1, heads, pixels, features)
         q, k, v = F.linear(tokens, *self.inward).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        seen = calls.attention(q, k, v)
         return F.linear(seen, *self.outward).view(x.shape).add_(x)
 
 

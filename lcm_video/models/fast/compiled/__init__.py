@@ -76,7 +76,8 @@ def built_for(tensor: Tensor) -> str:
 
 
 ADDRESSES = {
-    "attention": 5, "linear": 6, "feed_forward": 8, "group_norm": 5, "winograd": 7, "winograd_weights": 4,
+    "attention": 5, "linear": 6, "feed_forward": 5, "transformer": 4, "group_norm": 5, "winograd": 7,
+    "winograd_weights": 4,
 }  # fmt: skip
 """How many arguments functions have, by their names without the kind of numbers: all are addresses."""
 

@@ -1,7 +1,7 @@
 """The compiled layers as functions of tensors. Whether they are there is for the caller to ask: `built_for`."""
 
 import ctypes
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lcm_video.models.fast.compiled import address, built_for, function
+from lcm_video.models.fast.compiled.weights import Norm, Widening
 
 Rows = Float[Tensor, "rows _"]
 Lines = Float[Tensor, "images _ _ _"]
@@ -53,77 +54,29 @@ def attention(
     return rows
 
 
-class Norm(NamedTuple):
-    """A layer norm before a product: ``gain`` and ``offset`` (inputs,), and what is then added to rows of each frame.
-
-    shift: (frames, inputs), or None
-    """
-
-    gain: Tensor
-    offset: Tensor
-    epsilon: float
-    shift: Tensor | None = None
-
-
 class Plan(ctypes.Structure):
     """What `rows.cpp` calls a plan."""
 
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in ("rows", "inputs", "outputs", "hidden", "frame", "threads")),
-        *((name, ctypes.c_void_p) for name in ("gain", "offset", "shift")),
-        ("epsilon", ctypes.c_float),
-    )
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("rows", "inputs", "outputs", "threads"))
 
 
-def plan(x: Tensor, outputs: int, hidden: int, norm: Norm | None) -> Plan:
-    """The plan for rows ``x``."""
-    rows, inputs = x.shape
-    sizes = (rows, inputs, outputs, hidden)
-    if norm is None:
-        return Plan(*sizes, 1, torch.get_num_threads())
-    shift = norm.shift
-    frame = 1 if shift is None else rows // len(shift)
-    gains = (norm.gain.data_ptr(), norm.offset.data_ptr(), None if shift is None else shift.data_ptr())
-    return Plan(*sizes, frame, torch.get_num_threads(), *gains, norm.epsilon)
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, norm: Norm | None) -> Tensor:
-    """``residual`` plus the products of float32 rows, normalised if ``norm``, with ``weight`` (inputs, outputs).
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None) -> Tensor:
+    """``residual`` plus the products of float32 rows with ``weight`` (inputs, outputs).
 
     All are contiguous, and both sizes multiples of 16.
     """
     out = x.new_empty(len(x), weight.shape[1])
     where = (address(x), address(weight), address(bias), address(residual), address(out))
-    function("linear", "float32")(ctypes.byref(plan(x, weight.shape[1], 0, norm)), *where)
+    function("linear", "float32")(ctypes.byref(Plan(*x.shape, weight.shape[1], torch.get_num_threads())), *where)
     return out
 
 
-class Widening(NamedTuple):
-    """The weights of a feed-forward, as `feed_forward` takes them.
-
-    wide: (inputs, values and gates), in bfloat16 by `words`
-    narrow: (hidden, inputs), likewise
-    """
-
-    wide: Tensor
-    wide_bias: Tensor
-    narrow: Tensor
-    narrow_bias: Tensor
-
-
-def words(weight: Float[Tensor, "out into"]) -> Tensor:
-    """A weight as its words lie: (inputs, outputs), in bfloat16 (inputs / 2, outputs, 2)."""
-    if weight.dtype == torch.float32:
-        return weight.t().contiguous()
-    return weight.t().unflatten(0, (-1, 2)).transpose(1, 2).contiguous()
-
-
-def feed_forward(x: Tensor, weights: Widening, norm: Norm) -> Tensor:
+def feed_forward(x: Tensor, norm: Norm, weights: Widening) -> Tensor:
     """``x`` plus what a feed-forward with a gate (GEGLU) makes of its rows, normalised; widths are multiples of 32."""
     out = torch.empty_like(x)
-    task = plan(x, x.shape[1], len(weights.wide_bias) // 2, norm)
-    where: Any = (address(x), *(address(part) for part in weights), address(x), address(out))
-    function("feed_forward", built_for(x))(ctypes.byref(task), *where)
+    parts = (ctypes.byref(part.plan) for part in (norm, weights))
+    task = Plan(*x.shape, x.shape[1], torch.get_num_threads())
+    function("feed_forward", built_for(x))(ctypes.byref(task), address(x), *parts, address(out))
     return out
 
 
@@ -159,8 +112,8 @@ class TilePlan(ctypes.Structure):
     """What `winograd.cpp` calls a plan."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("frames", "lines", "columns", "inputs", "outputs", "height", "width")),
-        *((name, ctypes.c_int64) for name in ("doubling", "tiles", "threads")),
+        *((name, ctypes.c_int64) for name in ("frames", "lines", "columns", "ahead", "inputs", "outputs")),
+        *((name, ctypes.c_int64) for name in ("height", "width", "doubling", "tiles", "apart", "threads")),
         *((name, ctypes.c_int64) for name in ("out_frame", "out_line", "added_frame", "added_line", "tile", "taps")),
         ("to_points", ctypes.c_void_p),
         ("from_points", ctypes.c_void_p),
@@ -197,6 +150,7 @@ class Tiling(NamedTuple):
     weight: as `winograd_weights` made it
     bias: of each output, float32
     tiles: worked off at a time
+    apart: whether each thread works on its own tiles, so that none waits for another: for small weights
     doubling: whether outputs are the four phases of an image of twice the size
     """
 
@@ -204,21 +158,25 @@ class Tiling(NamedTuple):
     bias: Tensor
     transforms: Transforms
     tiles: int
+    apart: bool = False
     doubling: bool = False
 
 
-def winograd(padded: Lines, layer: Tiling, added: Lines | None, out: Lines, memory: Tensor) -> None:
-    """Fills ``out`` with the convolution of ``padded`` (float32), its bias and ``added``.
+def winograd(x: Lines, ahead: int, layer: Tiling, added: Lines | None, out: Lines, memory: Tensor) -> None:
+    """Fills ``out`` with the convolution of ``x`` (float32), its bias and ``added``.
 
-    memory: for as many tiles as are worked off at a time, rounded up to six, n² numbers for each input and output
+    ahead: lines and columns of zeros around ``x`` that are not in memory
+    memory: for as many tiles as are worked off at a time, rounded up to six, n² numbers for each input and output;
+        so much for each thread where they work ``apart``
     """
     tile, side = layer.transforms.products.shape
     taps, scale = side - tile + 1, 2 if layer.doubling else 1
     outputs = out.shape[3] * scale**2
     height, width = (size // scale for size in out.shape[1:3])
     strides = (out.stride(0), out.stride(1), *((0, 0) if added is None else (added.stride(0), added.stride(1))))
-    shape = (*padded.shape, outputs, height, width, layer.doubling, layer.tiles, torch.get_num_threads())
+    work = (layer.doubling, layer.tiles, layer.apart, torch.get_num_threads())
+    shape = (*x.shape[:3], ahead, x.shape[3], outputs, height, width, *work)
     matrices = (layer.transforms.tiles.data_ptr(), layer.transforms.products.data_ptr())
     task = TilePlan(*shape, *strides, tile, taps, *matrices)
-    where = (address(padded), address(layer.weight), address(layer.bias), address(added), address(out))
+    where = (address(x), address(layer.weight), address(layer.bias), address(added), address(out))
     function("winograd", built_for(out))(ctypes.byref(task), *where, address(memory))

@@ -1,5 +1,6 @@
-// Winograd's convolution of float32 images, as winograd.py explains it. Some tiles at a time, all threads together: the
-// image is transformed, multiplied, and transformed back while what lies between stays in the cache.
+// Winograd's convolution of float32 images, as winograd.py explains it. Some tiles at a time, the image is transformed,
+// multiplied, and transformed back while what lies between stays in the cache: all threads work on the same tiles, and
+// share the weights that they read, or where weights are small each has its own tiles and waits for no other.
 #include "lanes.h"
 
 namespace {
@@ -16,10 +17,11 @@ INLINE int64_t wide_of(int64_t outputs) {
 }
 
 struct Plan {
-    int64_t frames, lines, columns;  // of the padded image
+    int64_t frames, lines, columns;  // of the image
+    int64_t ahead;                   // lines and columns of zeros before it that are not in memory; as many come after
     int64_t inputs, outputs;
     int64_t height, width;           // of the result; of the image before it is doubled, if `doubling`
-    int64_t doubling, tiles, threads;
+    int64_t doubling, tiles, apart, threads;  // apart: whether each thread has its own tiles
     int64_t out_frame, out_line, added_frame, added_line;  // strides in numbers
     int64_t tile, taps;              // output pixels of a tile, and of the kernel, along a side
     const float *to_points, *from_points;  // the matrices B and A, (side, side) and (tile, side)
@@ -55,24 +57,32 @@ template <int side, int tile> INLINE void from_points(const float *a, Floats (&v
     for (int i = 0; i < tile; i++) values[i] = out[i];
 }
 
+INLINE int64_t tiles_down(const Plan &plan) { return up(plan.height + plan.doubling, plan.tile) / plan.tile; }
+INLINE int64_t tiles_across(const Plan &plan) { return up(plan.width + plan.doubling, plan.tile) / plan.tile; }
+
 // Where tile `number` is.
 struct Place { int64_t frame, line, column; };
 
 INLINE Place place(const Plan &plan, int64_t number) {
-    int64_t down = (plan.lines - plan.taps + 1) / plan.tile, across = (plan.columns - plan.taps + 1) / plan.tile;
+    int64_t down = tiles_down(plan), across = tiles_across(plan);
     return {number / across / down, number / across % down * plan.tile, number % across * plan.tile};
 }
 
 // One tile of the image at all points: (side * side, tiles, inputs), from `to` on
 template <int side> void transform(const Plan &plan, const float *x, int64_t number, float *to, int64_t apart) {
     Place at = place(plan, number);
-    int64_t line = plan.columns * plan.inputs;
-    x += (at.frame * plan.lines + at.line) * line + at.column * plan.inputs;
+    int64_t line = plan.columns * plan.inputs, top = at.line - plan.ahead, left = at.column - plan.ahead;
+    bool inside = top >= 0 && left >= 0 && top + side <= plan.lines && left + side <= plan.columns;
+    x += (at.frame * plan.lines + top) * line + left * plan.inputs;
     for (int64_t c = 0; c < plan.inputs; c += LANES) {
         Floats tile[side][side];
         for (int j = 0; j < side; j++) {
             Floats column[side];
-            for (int i = 0; i < side; i++) column[i] = load<Floats>(x + i * line + j * plan.inputs + c);
+            for (int i = 0; i < side; i++) {
+                bool there = inside || ((uint64_t)(top + i) < (uint64_t)plan.lines &&
+                                        (uint64_t)(left + j) < (uint64_t)plan.columns);
+                column[i] = there ? load<Floats>(x + i * line + j * plan.inputs + c) : Floats{};
+            }
             to_points(plan.to_points, column);
             for (int i = 0; i < side; i++) tile[i][j] = column[i];
         }
@@ -137,30 +147,44 @@ void multiply(const float *tiles, int64_t count, int64_t inputs, const float *we
 template <class Kind, int side, int tile, class Number = typename Kind::Number>
 void convolve(const Plan &plan, const float *x, const float *weight, const float *bias, const Number *added,
               Number *out, float *memory) {
-    int64_t all = plan.frames * ((plan.lines - plan.taps + 1) / tile) * ((plan.columns - plan.taps + 1) / tile);
-    int64_t high = up(plan.tiles, HIGH), wide = wide_of(plan.outputs), columns = wide * LANES, points = side * side;
+    int64_t all = plan.frames * tiles_down(plan) * tiles_across(plan), high = up(plan.tiles, HIGH);
+    int64_t wide = wide_of(plan.outputs), columns = wide * LANES, points = side * side;
     int64_t panels = plan.outputs / columns;
-    float *tiles = memory, *products = memory + points * high * plan.inputs;
+    auto to_domain = [&](float *tiles, int64_t first, int64_t i) {
+        transform<side>(plan, x, first + i, tiles + i * plan.inputs, high * plan.inputs);
+    };
+    auto products = [&](float *tiles, int64_t count, int64_t item) {
+        int64_t point = item / panels, panel = item % panels;
+        const float *from = tiles + point * high * plan.inputs, *by = weight + item * plan.inputs * columns;
+        float *to = tiles + points * high * plan.inputs + point * high * plan.outputs + panel * columns;
+        if (wide == 4) multiply<4>(from, count, plan.inputs, by, to, plan.outputs);
+        else if (wide == 2) multiply<2>(from, count, plan.inputs, by, to, plan.outputs);
+        else multiply<1>(from, count, plan.inputs, by, to, plan.outputs);
+    };
+    auto from_domain = [&](float *tiles, int64_t first, int64_t i) {
+        float *from = tiles + points * high * plan.inputs + i * plan.outputs;
+        restore<Kind, side, tile>(plan, from, high * plan.outputs, first + i, bias, added, out);
+    };
 #pragma omp parallel num_threads(plan.threads)
-    for (int64_t first = 0; first < all; first += plan.tiles) {
-        int64_t count = least(plan.tiles, all - first);
+    if (plan.apart) {
+        float *mine = memory + omp_get_thread_num() * points * high * (plan.inputs + plan.outputs);
 #pragma omp for schedule(static)
-        for (int64_t i = 0; i < count; i++)
-            transform<side>(plan, x, first + i, tiles + i * plan.inputs, high * plan.inputs);
-#pragma omp for schedule(static)
-        for (int64_t item = 0; item < points * panels; item++) {
-            int64_t point = item / panels, panel = item % panels;
-            const float *from = tiles + point * high * plan.inputs, *by = weight + item * plan.inputs * columns;
-            float *to = products + point * high * plan.outputs + panel * columns;
-            if (wide == 4) multiply<4>(from, count, plan.inputs, by, to, plan.outputs);
-            else if (wide == 2) multiply<2>(from, count, plan.inputs, by, to, plan.outputs);
-            else multiply<1>(from, count, plan.inputs, by, to, plan.outputs);
+        for (int64_t first = 0; first < all; first += plan.tiles) {
+            int64_t count = least(plan.tiles, all - first);
+            for (int64_t i = 0; i < count; i++) to_domain(mine, first, i);
+            for (int64_t item = 0; item < points * panels; item++) products(mine, count, item);
+            for (int64_t i = 0; i < count; i++) from_domain(mine, first, i);
         }
+    } else
+        for (int64_t first = 0; first < all; first += plan.tiles) {
+            int64_t count = least(plan.tiles, all - first);
 #pragma omp for schedule(static)
-        for (int64_t i = 0; i < count; i++)
-            restore<Kind, side, tile>(plan, products + i * plan.outputs, high * plan.outputs, first + i, bias, added,
-                                      out);
-    }
+            for (int64_t i = 0; i < count; i++) to_domain(memory, first, i);
+#pragma omp for schedule(static)
+            for (int64_t item = 0; item < points * panels; item++) products(memory, count, item);
+#pragma omp for schedule(static)
+            for (int64_t i = 0; i < count; i++) from_domain(memory, first, i);
+        }
 }
 
 template <class Kind, class Number = typename Kind::Number>
