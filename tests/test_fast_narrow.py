@@ -9,6 +9,7 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from lcm_video.models import call as plain_call
 from lcm_video.models.fast import compiled
 from lcm_video.models.fast.compiled import weights
+from lcm_video.models.fast.keyframes import KeysAndValues
 from lcm_video.models.fast.narrow import NarrowSpatial, NarrowTemporal, fits
 from lcm_video.models.fast.scratch import Scratch
 from lcm_video.models.fast.transformers import Call, Spatial, Temporal
@@ -56,21 +57,27 @@ def temporal(channels=32, heads=2, **options):
     return layer
 
 
-def called(keys_values=lambda place: torch.zeros(1), scale=None):
-    return Call([], keys_values, scale, Scratch())
+def called(keys_values=None, scale=None):
+    return Call([], keys_values or KeysAndValues([], [], torch.zeros(0, 2)), scale, Scratch())
 
 
-def keys_of(projections, prompts):
-    """Keys and values of prompts (frames, tokens, features), or of one that all frames share."""
-    return lambda place: torch.stack([projections[place](prompt) for prompt in prompts])
+def keys_of(projections, prompts, between=None, shares=None):
+    """Keys and values of frames between prompts (prompts, tokens, features); or each has its own."""
+    rows = [[project(prompt) for project in projections] for prompt in prompts]
+    between = between or [(number, number) for number in range(len(prompts))]
+    return KeysAndValues(rows, between, torch.ones(len(between), 2) / 2 if shares is None else shares)
 
 
-def spatially(layer, x, prompts):
+def spatially(layer, x, prompts, between=None, shares=None):
     """Ours, and what the layer gives in float64."""
     projections = []
-    ours = NarrowSpatial(layer, projections)(x, called(keys_of(projections, prompts)))
-    exact = copy.deepcopy(layer).double()
-    return ours, exact(x.double(), prompts.double().expand(len(x), -1, -1), return_dict=False)[0]
+    one = NarrowSpatial(layer, projections)
+    ours = one(x, called(keys_of(projections, prompts, between, shares)))
+    seen = prompts.double()
+    if between is not None:
+        shares = torch.ones(len(x), 2) / 2 if shares is None else shares
+        seen = sum(shares[:, i, None, None].double() * seen[[pair[i] for pair in between]] for i in (0, 1))
+    return ours, copy.deepcopy(layer).double()(x.double(), seen, return_dict=False)[0]
 
 
 @pytest.mark.parametrize("size", [(1, 1, 1), (3, 2, 2), (2, 7, 9), (5, 16, 16), (1, 24, 23)])
@@ -87,7 +94,14 @@ def test_prompts_of_any_length_which_all_frames_may_share(tokens, depth):
     layer, x = transformer(depth=depth, linear=True), images(3, 32, 5, 6)
     prompts = torch.randn(3, tokens, 24, generator=torch.Generator().manual_seed(2))
     assert apart(*spatially(layer, x, prompts)) < NEAR
-    assert apart(*spatially(layer, x, prompts[:1])) < NEAR
+    assert apart(*spatially(layer, x, prompts[:1], [(0, 0)] * 3)) < NEAR
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_frames_between_prompts(depth):
+    layer, x, prompts = transformer(depth=depth), images(4, 32, 5, 6), 3 * torch.randn(3, 77, 24)
+    between, shares = [(0, 1), (1, 1), (2, 0), (1, 2)], torch.tensor([[0.25, 0.75], [0.5, 0.5], [1.5, -0.2], [0, 1.0]])
+    assert apart(*spatially(layer, x, prompts, between, shares)) < NEAR
 
 
 @pytest.mark.parametrize("size", [(1, 1, 1), (2, 1, 3), (16, 2, 2), (16, 5, 3), (7, 16, 16), (32, 20, 20), (300, 2, 3)])
@@ -156,8 +170,8 @@ def test_bits_do_not_depend_on_threads_nor_on_the_path(size):
             torch.set_num_threads(threads)
             projections = []
             spatial = NarrowSpatial(transformer(), projections)
-            keys = {place: keys_of(projections, prompts)(place) for place in range(1)} if not made else keys
-            made.append((spatial(x, called(keys.get)), NarrowTemporal(temporal())(x, called())))
+            keys = keys_of(projections, prompts) if not made else keys
+            made.append((spatial(x, called(keys)), NarrowTemporal(temporal())(x, called())))
     finally:
         torch.set_num_threads(before)
     for other in made[1:]:

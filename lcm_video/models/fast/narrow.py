@@ -23,7 +23,8 @@ class CallPlan(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("frames", "lines", "columns", "threads", "together")),
         *((name, ctypes.c_void_p) for name in ("positions", "scale", "prompts")),
-        *((name, ctypes.c_int64) for name in ("tokens", "apart")),
+        *((name, ctypes.c_int64) for name in ("count", "tokens")),
+        *((name, ctypes.c_void_p) for name in ("between", "shares")),
     )
 
 
@@ -48,11 +49,11 @@ class NarrowSpatial:
 
     def __call__(self, x: Image, call: Call) -> Image:
         """``x`` after the transformer."""
-        prompts = [call.keys_values(place).contiguous() for place in self.places]
+        found = call.keys_values
+        prompts = [row[place] for place in self.places for row in found.rows]
         where = (ctypes.c_void_p * len(prompts))(*(prompt.data_ptr() for prompt in prompts))
-        first = prompts[0]
-        apart = 0 if len(first) == 1 else first.stride(0)
-        return run(self.weights, x, self.over_clip, None, None, ctypes.addressof(where), first.shape[1], apart)
+        mixing = (len(found.rows), len(prompts[0]), address(found.numbers), address(found.shares))
+        return run(self.weights, x, self.over_clip, None, None, ctypes.addressof(where), *mixing)
 
 
 class NarrowTemporal:

@@ -38,8 +38,10 @@ struct Call {
     int64_t together;             // whether the group norm takes its statistics over all frames
     const float *positions;       // (frames, channels), added to what attention over frames looks at
     const float *scale;           // (frames,), what the transformer's part is multiplied by; or null
-    const float *const *prompts;  // of each block: keys and values side by side, (frames, tokens, 2 channels)
-    int64_t tokens, apart;        // numbers from one frame's to the next one's; 0 where all frames share them
+    const float *const *prompts;  // (blocks, count): of each prompt keys and values side by side, (tokens, 2 channels)
+    int64_t count, tokens;
+    const int64_t *between;       // (frames, 2): the two prompts that a frame is between
+    const float *shares;          // (frames, 2): how much it has of each
 };
 
 // How the work is cut into units, and what attention is like in them.
@@ -85,6 +87,7 @@ struct Room {
     float *hidden, *normed;  // (rows, channels)
     float *wide;             // (rows, 3 channels)
     float *active;           // (CHUNK, HIDDEN)
+    float *prompt;           // (tokens, 2 channels)
     int32_t *heads;
 };
 
@@ -130,6 +133,18 @@ struct Unit {
         multiply(room.normed, weights.out, width, weights.bias, room.hidden, true);
     }
 
+    // Keys and values of the frame's prompt for block `number`.
+    const float *prompt(int64_t number) const {
+        const Call &call = cut.call;
+        const int64_t *between = call.between + 2 * frame;
+        const float *one = call.prompts[number * call.count + between[0]], *shares = call.shares + 2 * frame;
+        const float *other = call.prompts[number * call.count + between[1]];
+        if (one == other) return one;
+        for (int64_t i = 0; i < call.tokens * 2 * cut.width; i += LANES)
+            store(room.prompt + i, shares[0] * load<Floats>(one + i) + shares[1] * load<Floats>(other + i));
+        return room.prompt;
+    }
+
     void feed(const Block &block) const {
         int64_t width = cut.width;
         for (int64_t first = 0; first < rows(); first += CHUNK) {
@@ -152,7 +167,7 @@ struct Unit {
             const Block &block = layer.blocks[b];
             attend_to(block.first, cut.among(pixels), nullptr);
             if (layer.over_frames) attend_to(block.second, cut.among(pixels), nullptr);
-            else attend_to(block.second, cut.to_prompt(), cut.call.prompts[b] + frame * cut.call.apart);
+            else attend_to(block.second, cut.to_prompt(), prompt(b));
             feed(block);
         }
         linear<Single>(room.hidden, rows(), cut.width, layer.out, cut.width, layer.out_bias,
@@ -169,7 +184,7 @@ int transformer(const Layer &layer, const Call &call, const float *x, float *out
     int64_t rows = up(cut.rows(), ROWS), to_prompt = layer.over_frames ? 0 : Sizes<Single>(cut.to_prompt()).all;
     int64_t among = Sizes<Single>(cut.among(cut.each)).all;
     int64_t sizes[] = {rows * cut.width, rows * cut.width, rows * 3 * cut.width, CHUNK * HIDDEN,
-                       among > to_prompt ? among : to_prompt};
+                       call.tokens * 2 * cut.width, among > to_prompt ? among : to_prompt};
     int64_t size = 0;
     for (int64_t &each : sizes) size += each = up(each, LANES);
     Memory memory(call.threads, 4 * size);
@@ -182,9 +197,9 @@ int transformer(const Layer &layer, const Call &call, const float *x, float *out
     bool alone = !layer.over_frames && !call.together;  // a unit is a frame, and needs the statistics of no other
 #pragma omp parallel num_threads(call.threads)
     {
-        float *parts[5], *next = (float *)memory.mine();
-        for (int i = 0; i < 5; next += sizes[i++]) parts[i] = next;
-        Room room = {parts[0], parts[1], parts[2], parts[3], (int32_t *)parts[4]};
+        float *parts[6], *next = (float *)memory.mine();
+        for (int i = 0; i < 6; next += sizes[i++]) parts[i] = next;
+        Room room = {parts[0], parts[1], parts[2], parts[3], parts[4], (int32_t *)parts[5]};
         if (!alone) affines.each(x, gain, offset);
 #pragma omp for schedule(dynamic)
         for (int64_t number = 0; number < cut.units; number++) {
