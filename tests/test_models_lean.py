@@ -10,13 +10,18 @@ from lcm_video.models import lean
 {before}
 lean.load_diffusers()
 loaded = [name for name in sys.modules if name.startswith("diffusers.models.")]
-heavy = [name for name in ("transformers", "torch._dynamo", "sympy", "scipy") if name in sys.modules]
+heavy = [name for name in ("transformers", "torch._dynamo", "sympy", "scipy", "requests") if name in sys.modules]
 marked = len(lean.MARKED)
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel as lone
 import diffusers, diffusers.models.unets as unets
 from diffusers import AnimateDiffPipeline, AutoencoderKL, UNetMotionModel
 from diffusers.models.transformers import Transformer2DModel
 from diffusers.loaders import lora_base, single_file_utils
+from diffusers.utils import loading_utils
+try:
+    loading_utils.requests.get("no-protocol")
+except Exception as error:
+    refused = type(error).__name__
 from transformers import AutoImageProcessor, CLIPTextConfig, CLIPTextModel, PreTrainedModel
 import torch._dynamo
 from torch._dynamo import trace_rules
@@ -31,6 +36,7 @@ print(json.dumps({{
     "one": lone is diffusers.UNet2DConditionModel is unets.UNet2DConditionModel,
     "transformer": isinstance(unet.down_blocks[1].attentions[0], Transformer2DModel),
     "heavy": heavy,
+    "refused": refused,
     "marked": marked,
     "later": [issubclass(CLIPTextModel, lora_base.PreTrainedModel), isinstance(text, lora_base.PreTrainedModel),
         not isinstance(unet, lora_base.PreTrainedModel), not issubclass(lone, (int, lora_base.PreTrainedModel)),
@@ -54,6 +60,7 @@ def test_only_what_is_needed_is_loaded_and_the_rest_of_diffusers_still_works():
     assert facts["transformer"]
     assert facts["whole"]
     assert facts["heavy"] == []
+    assert facts["refused"] == "MissingSchema", "requests is the real one once it is used"
     assert facts["marked"] > 0
     assert facts["compiler"]
     assert all(facts["later"]), facts["later"]

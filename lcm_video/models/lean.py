@@ -27,6 +27,9 @@ NEEDED = (
 )  # fmt: skip
 """Modules in ``diffusers`` that models are built from."""
 
+UNUSED = ("transformers", "requests")
+"""Packages of others, for pipelines and for pictures from the web."""
+
 COMPILER = "torch._dynamo"
 
 MARKED: list[Callable[..., Any]] = []
@@ -37,7 +40,7 @@ def load_diffusers() -> None:
     """Loads NEEDED. Where diffusers is loaded already, or is arranged otherwise one day, they load in the usual way."""
     if f"diffusers.{NEEDED[0]}" in sys.modules:
         return
-    unwanted = [_compiler(), *([_later("transformers")] if find_spec("transformers") else [])]
+    unwanted = [_compiler(), *(_later(name) for name in UNUSED if find_spec(name))]
     with suppress(Exception), _standing_in(*unwanted):
         importlib.import_module("diffusers.models")
         crowded = [_empty(f"diffusers.{name}") for name in CROWDED]
