@@ -19,8 +19,8 @@ from lcm_video.models.fast.winograd import Winograd
 WIDE = 256
 """Channels from which other forms than the direct one win."""
 
-FEW, TINY = 16, 4
-"""Pixels of one image up to which a wide convolution is faster over `Neighbourhoods`, and a narrow one as it is."""
+FEW = 16
+"""Pixels of one image up to which a wide convolution is faster over `Neighbourhoods`."""
 
 MANY, SOME = 2048, 512
 """Pixels of all frames from which Winograd wins although it transforms its weights at every call: kept, they would
@@ -79,7 +79,7 @@ class Fitted:
         pixels = height * width // self.stride**2
         if self.wide and pixels <= FEW:
             return Choice("neighbourhoods")
-        if frames * pixels >= self.transforms_from and pixels > TINY:
+        if frames * pixels >= self.transforms_from:
             return Choice("winograd")
         return Choice("direct", height, width)
 
