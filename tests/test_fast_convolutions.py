@@ -14,7 +14,7 @@ from lcm_video.models.fast.winograd import Winograd, cook_toom
 
 pytestmark = pytest.mark.usefixtures("compiled_or_not")
 
-SIZES = [(1, 16, 16), (2, 5, 7), (3, 1, 1), (9, 4, 4), (2, 70, 3)]
+SIZES = [(2, 6, 9), (1, 16, 16), (2, 5, 7), (3, 1, 1), (9, 4, 4), (2, 70, 3)]
 
 
 def images(frames, channels, height, width, dtype=torch.float32):
