@@ -7,7 +7,7 @@ import torch
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
 from lcm_video.models import call as plain_call
-from lcm_video.models.fast import compiled
+from lcm_video.models.fast import compiled, narrow
 from lcm_video.models.fast.compiled import weights
 from lcm_video.models.fast.keyframes import KeysAndValues
 from lcm_video.models.fast.narrow import NarrowSpatial, NarrowTemporal, fits
@@ -24,7 +24,8 @@ found = {level: compiled.library(level) for level in ("avx2", "avx512")}
 
 @pytest.fixture(params=["avx2", "avx512"], autouse=True)
 def level(request, monkeypatch):
-    """Each library that this machine can run."""
+    """Each library that this machine can run; in one call from a single frame on."""
+    monkeypatch.setattr(narrow, "SOME", 1)
     has = torch.backends.cpu.get_cpu_capability().lower()
     if found[request.param].calls is None or request.param > has:
         pytest.skip(f"this machine has {has}; {found[request.param].what}")
@@ -176,6 +177,17 @@ def test_bits_do_not_depend_on_threads_nor_on_the_path(size):
         torch.set_num_threads(before)
     for other in made[1:]:
         assert all(torch.equal(*pair) for pair in zip(made[0], other, strict=True))
+
+
+def test_few_frames_run_layer_by_layer_however_many_threads_there_are(monkeypatch):
+    monkeypatch.setattr(narrow, "SOME", 3)
+    monkeypatch.setattr(narrow, "run", lambda *_: torch.zeros(1, 1, 1, 1))
+    layer, prompts = transformer(), torch.randn(3, 9, 24)
+    assert apart(*spatially(layer, images(2, 32, 5, 4), prompts[:2])) < NEAR
+    projections = []
+    one = NarrowSpatial(layer, projections)
+    assert one(images(3, 32, 5, 4), called(keys_of(projections, prompts))).numel() == 1
+    assert len(projections) == 1
 
 
 def test_too_many_frames_are_refused_as_ever():

@@ -13,8 +13,12 @@ from lcm_video.models.fast.compiled import address, built_for, function
 from lcm_video.models.fast.compiled.weights import Attention, Block, Layer, Norm, Widening, words
 from lcm_video.models.fast.layout import GroupNorm, Image
 from lcm_video.models.fast.linears import NARROW, Linear, linear
-from lcm_video.models.fast.transformers import Call
+from lcm_video.models.fast.transformers import Call, Spatial
 from lcm_video.models.temporal import TemporalLayer
+
+SOME = 8
+"""Frames from which all threads have something to do where each takes a frame. It does not depend on how many threads
+there are, for the bits of a frame must not."""
 
 
 class CallPlan(ctypes.Structure):
@@ -44,11 +48,13 @@ class NarrowSpatial:
     def __init__(self, layer: Any, keys_values: list[Linear]) -> None:
         self.over_clip = GroupNorm.of(layer.norm).over_clip
         self.weights = weights_of(layer, over_frames=False)
-        self.places = range(len(keys_values), len(keys_values) + self.weights.depth)
-        keys_values.extend(linear(block.attn2.to_k, block.attn2.to_v) for block in layer.transformer_blocks)
+        self.layers = Spatial(layer, keys_values)
+        self.places = [block.prompt.place for block in self.layers.blocks]
 
     def __call__(self, x: Image, call: Call) -> Image:
         """``x`` after the transformer."""
+        if len(x) < SOME:
+            return self.layers(x, call)
         found = call.keys_values
         prompts = [row[place] for place in self.places for row in found.rows]
         where = (ctypes.c_void_p * len(prompts))(*(prompt.data_ptr() for prompt in prompts))
