@@ -181,12 +181,12 @@ def test_bits_do_not_depend_on_threads_nor_on_the_path(size):
 
 def test_few_frames_run_layer_by_layer_however_many_threads_there_are(monkeypatch):
     monkeypatch.setattr(narrow, "SOME", 3)
-    monkeypatch.setattr(narrow, "run", lambda *_: torch.zeros(1, 1, 1, 1))
+    monkeypatch.setattr(narrow, "run", lambda *_: torch.zeros(3, 1, 1, 1))
     layer, prompts = transformer(), torch.randn(3, 9, 24)
     assert apart(*spatially(layer, images(2, 32, 5, 4), prompts[:2])) < NEAR
     projections = []
     one = NarrowSpatial(layer, projections)
-    assert one(images(3, 32, 5, 4), called(keys_of(projections, prompts))).numel() == 1
+    assert one(images(3, 32, 5, 4), called(keys_of(projections, prompts))).numel() == 3
     assert len(projections) == 1
 
 
