@@ -8,7 +8,7 @@
 
 namespace {
 
-constexpr int64_t KEYS = 512, QUERIES = 256;  // in a block, in a chunk
+constexpr int64_t KEYS = 512, QUERIES = 256, FEWEST = 64;  // in a block, in a chunk
 
 struct Strides { int64_t sequence, head, token; };  // in numbers; those of a token lie side by side
 
@@ -17,6 +17,14 @@ struct Heads {
     Strides query, key, value, out;
     float scale;
 };
+
+// Queries of a chunk: fewer where threads would have nothing to do, though each chunk lays out the keys anew. No bit of
+// a query depends on the others.
+INLINE int64_t chunk_of(const Heads &plan) {
+    int64_t chunk = QUERIES, heads = plan.sequences * plan.heads;
+    while (chunk > FEWEST && heads * (up(plan.queries, chunk) / chunk) < 2 * plan.threads) chunk /= 2;
+    return chunk;
+}
 
 // Memory of a thread. Words, or floats, row after row.
 struct Space {
@@ -36,7 +44,7 @@ template <class Kind> struct Sizes {
     int64_t each[9], all = 0;
 
     explicit Sizes(const Heads &plan) {
-        int64_t keys = up(least(plan.keys, KEYS), LANES), queries = up(least(plan.queries, QUERIES), ROWS);
+        int64_t keys = up(least(plan.keys, KEYS), LANES), queries = up(least(plan.queries, chunk_of(plan)), ROWS);
         int64_t width = up(plan.width, LANES), words = up(plan.width, Kind::PER_WORD) / Kind::PER_WORD;
         int64_t sizes[] = {queries * words, keys * up(words, LANES), up(words, LANES) * keys, keys * width,
                            ROWS * KEYS, ROWS * KEYS, queries * width, queries, queries};
@@ -125,20 +133,21 @@ void arrange(const Space &space, const Heads &plan, const Number *key, const Num
 
 // The pieces that can be worked on at the same time.
 INLINE int64_t pieces(const Heads &plan) {
-    return plan.sequences * plan.heads * (up(plan.queries, QUERIES) / QUERIES);
+    int64_t chunk = chunk_of(plan);
+    return plan.sequences * plan.heads * (up(plan.queries, chunk) / chunk);
 }
 
 template <class Kind, class Number = typename Kind::Number>
 void attend(const Heads &plan, const Number *query, const Number *key, const Number *value, Number *out,
             int64_t item, const Space &space) {
-    int64_t chunks = up(plan.queries, QUERIES) / QUERIES, start = item % chunks * QUERIES;
+    int64_t chunk = chunk_of(plan), chunks = up(plan.queries, chunk) / chunk, start = item % chunks * chunk;
     int64_t head = item / chunks % plan.heads, sequence = item / chunks / plan.heads;
     auto at = [&](const Strides &strides, int64_t token) {
         return sequence * strides.sequence + head * strides.head + token * strides.token;
     };
     query += at(plan.query, start), out += at(plan.out, start), key += at(plan.key, 0), value += at(plan.value, 0);
     int64_t words = up(plan.width, Kind::PER_WORD) / Kind::PER_WORD, width = up(plan.width, LANES);
-    int64_t queries = least(plan.queries - start, QUERIES);
+    int64_t queries = least(plan.queries - start, chunk);
     for (int64_t r = 0; r < queries; r++)
         as_words(space.queries + r * words, query + r * plan.query.token, plan.width, words);
     for (int64_t first = 0; first < plan.keys; first += KEYS) {
