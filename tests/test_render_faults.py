@@ -178,6 +178,7 @@ def alone(*arguments, shell="", **environment):
     Path("alone.py").write_text(code)
     command = f"{sys.executable} alone.py {' '.join(arguments)} {shell}"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **environment}
+    environment.pop("PYTHONUNBUFFERED", None)  # with it nothing is left to be written at the end, where that may fail
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False, env=environment
     )

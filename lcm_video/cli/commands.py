@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -48,7 +49,21 @@ def main() -> None:
         getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
     # Loading makes many objects and no garbage: looking for it every 700 objects takes 0.2 s until the first step.
     gc.set_threshold(50_000)
-    app(prog_name="lcm-video")
+    try:
+        app(prog_name="lcm-video")
+    finally:
+        _let_go()
+
+
+def _let_go() -> None:
+    """What could not be written until now, to a full disk, goes nowhere: Python would end with code 120 for it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def reported(command: Callable[..., None]) -> Callable[..., None]:
