@@ -57,10 +57,9 @@ def main() -> None:
 
 def _let_go() -> None:
     """What could not be written until now, to a full disk, goes nowhere: Python would end with code 120 for it."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
-            if stream is not None:
-                stream.flush()
+            stream.flush()
         except (OSError, ValueError):
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
