@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from job_parts import Simple
@@ -104,7 +103,6 @@ class Renders(RuleBasedStateMachine):
     def kill(self, ending, call, at):
         child = os.fork()
         if not child:
-            torch.set_num_threads(1)  # other threads of OpenMP, which earlier tests have left, were not forked
             self.end_at(call, at)
             with suppress(BaseException):
                 self.cli("render", "board.yaml", "-o", f"film.{ending}", "--overwrite")
