@@ -13,7 +13,6 @@ from pathlib import Path
 
 import av
 from av.error import FFmpegError
-from av.video.reformatter import VideoReformatter
 
 from lcm_video.media.colour import tag, to_video
 from lcm_video.media.film import Film, finished
@@ -112,7 +111,7 @@ class VideoSink:
         self.path, self.film, self.trouble = path, film, ""
         self.ending = path.suffix.removeprefix(".")
         self.name = film.output.codec_of(self.ending)
-        self.count, self.ended, self.reformatter = 0, False, VideoReformatter()
+        self.count, self.ended = 0, False
         options = {"fflags": "+bitexact", "flush_packets": "1", **PLAYABLE[self.ending]}
         self.container = av.open(str(path), "w", format=MUXERS[self.ending], container_options=options)
         stream = self.container.add_stream(CODECS[self.name].encoder, rate=film.fps)
@@ -123,7 +122,7 @@ class VideoSink:
     def add(self, frame: Frame) -> None:
         """Encodes the next frame."""
         pixels = CODECS[self.name].pixels[self.film.output.chroma]
-        video = to_video(frame, pixels, number=self.count, fps=self.film.fps, reformatter=self.reformatter)
+        video = to_video(frame, pixels, number=self.count, fps=self.film.fps)
         self.container.mux(self.stream.encode(video))
         self.count += 1
 
