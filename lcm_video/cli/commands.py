@@ -2,7 +2,6 @@
 
 import functools
 import gc
-import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lcm_video.cli.streams import silence
 from lcm_video.errors import Interrupted, LcmVideoError, ResourceError
 
 app = typer.Typer(
@@ -61,8 +61,7 @@ def _let_go() -> None:
         try:
             stream.flush()
         except (OSError, ValueError):
-            with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            silence(stream)
 
 
 def reported(command: Callable[..., None]) -> Callable[..., None]:

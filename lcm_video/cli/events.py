@@ -4,10 +4,8 @@ Whoever reads it may go away at any time (``| head``): the render goes on, and t
 """
 
 import json
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -21,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from lcm_video.cli.streams import silence
 from lcm_video.cli.tables import tabulated
 
 
@@ -36,9 +35,7 @@ def say(text: str, stream: TextIO | None) -> None:
     try:
         print(text, file=stream, flush=True)
     except BrokenPipeError:
-        # What is still to be flushed, at the latest when Python ends, goes nowhere instead of failing again.
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        silence(stream)
     except (OSError, ValueError):  # a full disk behind it, or closed
         pass
 
@@ -104,8 +101,7 @@ class Quietening(Console):
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        silence(self.file)
 
 
 class Json(Teller):

@@ -20,7 +20,7 @@ PHASES = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], dtype=
 """Which taps of three fall on the same pixel of an image doubled: by phase, for each of two pixels."""
 
 
-NARROW, SOME = 2**15, 64
+NARROW, ENOUGH = 2**15, 64
 """Inputs times outputs of `small` layers, and the pixels of all frames from which Winograd wins there: even if tiles
 are half empty, for oneDNN's direct convolution takes 2 ms for 16 images of 2 × 2 if it has AVX2 alone, 0.07 otherwise.
 """
@@ -178,7 +178,7 @@ def winograd_wins(conv: nn.Conv2d, pixels: int, *, doubling: bool = False) -> bo
         return False
     width, compiled = min(conv.weight.shape[:2]), calls.winograd_fits(conv.weight, 4)
     if small(conv.weight):
-        return doubling or pixels >= SOME
+        return doubling or pixels >= ENOUGH
     if conv.weight.dtype == torch.float32:
         return width >= (256 if doubling else 128) and pixels >= 512
     if doubling or bfloat16_unit() == "AMX-BF16":

@@ -8,16 +8,15 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lcm_video.models.fast import convolutions
 from lcm_video.models.fast.compiled import calls
-from lcm_video.models.fast.convolutions import Convolution, Direct, small
+from lcm_video.models.fast.convolutions import ENOUGH, Convolution, Direct, small
 from lcm_video.models.fast.layout import Image
 from lcm_video.models.fast.neighbourhoods import Neighbourhoods
 from lcm_video.models.fast.scratch import Scratch
 from lcm_video.models.fast.winograd import Winograd
 
 WIDE = 256
-"""Channels from which other forms than the direct one win."""
+"""Channels from which other forms than the direct one win; `small` layers have Winograd's as well."""
 
 FEW = 16
 """Pixels of one image up to which a wide convolution is faster over `Neighbourhoods`."""
@@ -107,7 +106,7 @@ def transforms_from(layer: nn.Conv2d) -> float:
     """The pixels of all frames from which Winograd is the fastest way for a layer; infinitely many if it never is."""
     outputs, inputs = layer.weight.shape[:2]
     if layer.stride[0] == 1 and small(layer.weight):
-        return convolutions.SOME
+        return ENOUGH
     if layer.stride[0] != 1 or min(outputs, inputs) < WIDE:
         return math.inf
     exact, compiled = layer.weight.dtype == torch.float32, calls.winograd_fits(layer.weight, 4)

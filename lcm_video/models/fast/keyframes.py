@@ -83,10 +83,12 @@ class Keyframes:
     def __call__(self, encoding: Encoding) -> KeysAndValues:
         """Keys and values of the encoding's frames."""
         if not isinstance(encoding, Travelling):
-            tokens, left = encoding["tokens"], range(len(encoding["tokens"]))
-            return self._between(tokens, left, left, torch.ones(1).expand(2, len(left)) / 2)
-        shares = torch.stack([part.cpu() for part in encoding.weights("tokens")])
-        return self._between(encoding.rows["tokens"], encoding.left, encoding.right, shares)
+            own = range(len(encoding["tokens"]))
+            return self._between(encoding["tokens"], own, own, halves(len(own)))
+        left, right = encoding.left, encoding.right
+        # Working out shares looks at every frame's tokens.
+        shares = halves(len(left)) if left == right else torch.stack([*encoding.weights("tokens")], 1).cpu()
+        return self._between(encoding.rows["tokens"], left, right, shares)
 
     def _between(self, tokens: Tensor, left: Sequence[int], right: Sequence[int], shares: Tensor) -> KeysAndValues:
         """Of frames between prompts; those of the same content are one."""
@@ -94,7 +96,7 @@ class Keyframes:
         rows, numbers = self._of([tokens[place] for place in used])
         number = dict(zip(used, numbers, strict=True))
         between = [(number[one], number[other]) for one, other in zip(left, right, strict=True)]
-        return KeysAndValues(rows, between, shares.t().float().contiguous())
+        return KeysAndValues(rows, between, shares.float())
 
     def _of(self, prompts: Sequence[Tensor]) -> tuple[list[list[Tensor]], list[int]]:
         """Keys and values by place of all that differ among prompts (tokens, features), and for each prompt which."""
@@ -122,3 +124,8 @@ class Keyframes:
             while len(self._known) * size > self.room and len(self._known) > 1:
                 self._known.popitem(last=False)
         return made
+
+
+def halves(frames: int) -> Tensor:
+    """The shares of frames whose two prompts are one."""
+    return torch.full((frames, 2), 0.5)

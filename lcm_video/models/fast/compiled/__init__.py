@@ -10,7 +10,7 @@ on two cores of a Zen 4:
 - Winograd's convolutions, with group norms and their SiLU before them: SD's decoder takes 1.5x less time in float32,
   the embedded model's 1.6x.
 
-All round as PyTorch's do, within a third.
+All round as PyTorch's do, within a third, but for Winograd's: see `winograd.py`.
 """
 
 import ctypes

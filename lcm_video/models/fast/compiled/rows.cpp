@@ -51,9 +51,9 @@ int feed_forward(const Plan &plan, const Number *x, const LayerNorm &norm, const
             Number *to = out + first * width;
             for (int64_t r = 0; r < rows; r++)
                 normalise<Kind>(norm, from + r * width, width, nullptr, normed + r * width);
-            for (int64_t i = 0; i < rows * width; i += LANES) store(sums + i, Kind::floats(from + i));
             feed_forward<Kind>(weights, normed, rows, active, sums);
-            for (int64_t i = 0; i < rows * width; i += LANES) Kind::put(to + i, load<Floats>(sums + i));
+            for (int64_t i = 0; i < rows * width; i += LANES)
+                Kind::put(to + i, load<Floats>(sums + i) + Kind::floats(from + i));
         }
     }
     return DONE;

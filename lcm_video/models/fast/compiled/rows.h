@@ -86,8 +86,9 @@ INLINE void widen(const Widening &weights, const Number *x, int64_t rows, int64_
     }
 }
 
-// Adds to sums (rows, width) what the feed-forward makes of rows x. Of x and of `active` (rows, HIDDEN), which is
-// memory to work in, and of sums there are up to a multiple of ROWS.
+// Fills sums (rows, width) with what the feed-forward makes of rows x. What that is added to must not be in the sums
+// from the beginning: each product would be rounded to its size. Of x, of sums and of `active` (rows, HIDDEN), which is
+// memory to work in, there are up to a multiple of ROWS.
 template <class Kind, class Number = typename Kind::Number>
 INLINE void feed_forward(const Widening &weights, const Number *x, int64_t rows, Number *active, float *sums) {
     constexpr int64_t hidden_words = HIDDEN / Kind::PER_WORD;
@@ -95,7 +96,7 @@ INLINE void feed_forward(const Widening &weights, const Number *x, int64_t rows,
     const Number *bias = (const Number *)weights.narrow_bias;
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < width; i += LANES)
-            store(sums + r * width + i, load<Floats>(sums + r * width + i) + Kind::floats(bias + i));
+            store(sums + r * width + i, Kind::floats(bias + i));
     for (int64_t column = 0; column < weights.hidden; column += HIDDEN) {
         widen<Kind>(weights, x, up(rows, ROWS), column, active);
         const int32_t *weight = weights.narrow + column / Kind::PER_WORD * width;

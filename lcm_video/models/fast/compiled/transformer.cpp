@@ -85,7 +85,7 @@ struct Cut {
 // Memory of a thread.
 struct Room {
     float *hidden, *normed;  // (rows, channels)
-    float *wide;             // (rows, 3 channels)
+    float *wide;             // (rows, 3 channels), or sums of a feed-forward
     float *active;           // (CHUNK, HIDDEN)
     float *prompt;           // (tokens, 2 channels)
     int32_t *heads;
@@ -152,7 +152,9 @@ struct Unit {
             float *hidden = room.hidden + first * width;
             for (int64_t r = 0; r < count; r++)
                 normalise<Single>(block.norm, hidden + r * width, width, nullptr, room.normed + r * width);
-            feed_forward<Single>(block.forward, room.normed, count, room.active, hidden);
+            feed_forward<Single>(block.forward, room.normed, count, room.active, room.wide);
+            for (int64_t i = 0; i < count * width; i += LANES)
+                store(hidden + i, load<Floats>(hidden + i) + load<Floats>(room.wide + i));
         }
     }
 
